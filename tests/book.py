@@ -1,0 +1,190 @@
+"""The book as data: which notebooks there are, on which floor, and the lists of them on the site, the front page and the README."""
+import ast
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+PACKAGE = "active_defects"
+FLOORS = {1: "formulas", 2: "data", 3: "models", 4: "learners", 5: "strategies", 6: "baselines", 7: "loop", 8: "studio", 9: ""}
+FLOOR_TITLES = {
+    1: ("Formulas", "arrays in, arrays out: probabilities, scores, selections, metrics"),
+    2: ("Data", "pools, labels, the small world, readers of real data sets"),
+    3: ("Models", "networks and losses: tensors in, tensors out"),
+    4: ("Learners", "what turns a pool and labels into a model"),
+    5: ("Strategies", "what turns predictions into the next question"),
+    6: ("Baselines", "one published method a chapter"),
+    7: ("The loop", "ask, tell, and the curves that come out"),
+    8: ("Studio", "widgets, other people's labeling tools, the report"),
+    9: ("Scale and doors", "big pools, the command line, the stable names"),
+}
+ROOMS = {"papers": "Papers", "howto": "How to", "explanations": "Explanations"}
+EXPORTS, FLAGS = {"export", "exports", "exporti"}, {"slow", "cuda", "data"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    kind: str  # "code", "markdown" or "raw"
+    source: str
+    outputs: tuple
+
+    @cached_property
+    def directives(self):
+        "The `#| name rest` lines at the top of a code cell, as name -> rest."
+        found = {}
+        for line in self.source.splitlines() if self.kind == "code" else ():
+            hit = re.match(r"\s*#\s*\|\s*([\w-]+):?\s*(.*)", line)
+            if hit is None and line.strip():
+                break
+            if hit:
+                found[hit[1]] = hit[2].strip()
+        return found
+
+    @cached_property
+    def code(self):
+        "The lines below the directives, without magics."
+        lines = self.source.splitlines()
+        while lines and (not lines[0].strip() or re.match(r"\s*#\s*\|", lines[0])):
+            lines.pop(0)
+        return "\n".join(line for line in lines if not re.match(r"\s*[%!]", line))
+
+    @cached_property
+    def tree(self):
+        return ast.parse(self.code) if self.kind == "code" else ast.parse("")
+
+    @property
+    def exported(self):
+        return bool(EXPORTS & self.directives.keys())
+
+    @property
+    def lesson(self):
+        return self.kind == "code" and not self.exported and "default_exp" not in self.directives
+
+    @property
+    def only_imports(self):
+        return bool(self.tree.body) and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in self.tree.body)
+
+
+@dataclass(frozen=True)
+class Chapter:
+    path: Path
+    root: Path
+
+    @cached_property
+    def cells(self):
+        cells = json.loads(self.path.read_text(encoding="utf-8"))["cells"]
+        text = lambda source: source if isinstance(source, str) else "".join(source)  # noqa: E731
+        return tuple(Cell(cell["cell_type"], text(cell["source"]), tuple(cell.get("outputs", ()))) for cell in cells)
+
+    @property
+    def name(self):
+        return self.path.relative_to(self.root / "nbs").as_posix()
+
+    @property
+    def numbered(self):
+        "Whether the notebook lies on a floor (directly in nbs/); all others stand beside the floors."
+        return "/" not in self.name
+
+    @cached_property
+    def number(self):
+        hit = re.match(r"(\d{3})_", self.name)
+        return int(hit[1]) if hit else -1
+
+    @property
+    def floor(self):
+        return self.number // 100
+
+    @property
+    def module(self):
+        "The module that the file's name promises, as `formulas.entropy`."
+        return re.sub(r"^\d+_", "", self.path.stem)
+
+    @property
+    def code_cells(self):
+        return [cell for cell in self.cells if cell.kind == "code"]
+
+    @property
+    def exported(self):
+        return [cell for cell in self.cells if cell.exported]
+
+    @property
+    def lessons(self):
+        return [cell for cell in self.cells if cell.lesson]
+
+    @property
+    def title(self):
+        for cell in self.cells:
+            if hit := re.match(r"# +(.+)", cell.source) if cell.kind == "markdown" else None:
+                return hit[1].strip()
+        return self.module
+
+
+def chapters(root):
+    "Every notebook of the book in reading order: floors by number, then the rooms beside them."
+    nbs = Path(root) / "nbs"
+    paths = [p for p in nbs.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(nbs).parts)]
+    rooms = ["", *ROOMS]
+    room = lambda path: path.relative_to(nbs).parent.as_posix().replace(".", "")  # noqa: E731
+    place = lambda path: rooms.index(room(path)) if room(path) in rooms else len(rooms)  # noqa: E731
+    return [Chapter(path, Path(root)) for path in sorted(paths, key=lambda path: (place(path), path.as_posix()))]
+
+
+def sections(root):
+    "The table of contents: [(title, one line, [Chapter])], empty sections left out."
+    found = chapters(root)
+    floors = [(f"{floor} · {title}", line, [c for c in found if c.numbered and c.floor == floor]) for floor, (title, line) in FLOOR_TITLES.items()]
+    rooms = [(title, "", [c for c in found if c.name.startswith(folder + "/")]) for folder, title in ROOMS.items()]
+    return [section for section in floors + rooms if section[2]]
+
+
+def sidebar(root):
+    "The sidebar's sections as lines of YAML."
+    lines = []
+    for title, _, members in sections(root):
+        lines += [f'- section: "{title}"', "  contents:", *(f"    - {chapter.name}" for chapter in members)]
+    return lines
+
+
+def table(root, below=""):
+    "The table of floors as lines of markdown, with a link to each chapter `below` a folder."
+    rows = ["", "| floor | what is there | chapters |", "|---|---|---|"]
+    for title, line, members in sections(root):
+        rows.append(f"| {title} | {line} | " + " · ".join(f"[{c.title.replace('|', ' ')}]({below}{c.name})" for c in members) + " |")
+    return [*rows, ""]
+
+
+def between(text, lines):
+    "`text` with what stands between its two `chapters begin` and `chapters end` marks replaced by `lines`, indented like the first mark."
+    hit = re.search(r"(?ms)^([ ]*)(\S[^\n]*chapters begin[^\n]*\n).*?^([ ]*\S[^\n]*chapters end)", text)
+    if hit is None:
+        raise ValueError("no pair of lines with `chapters begin` and `chapters end` to write between; restore them from the repository")
+    body = "".join(f"{hit[1]}{line}\n" for line in lines)
+    return text[: hit.start()] + hit[1] + hit[2] + body + hit[3] + text[hit.end() :]
+
+
+def contents(root):
+    "The files that list chapters, as they should read: {path: text}."
+    root = Path(root)
+    wanted = {"_quarto.yml": sidebar(root), "nbs/index.qmd": table(root), "README.md": table(root, "nbs/")}
+    return {root / name: between((root / name).read_text(encoding="utf-8"), lines) for name, lines in wanted.items()}
+
+
+def write_contents(root):
+    "Write the sidebar, the front page's table and the README's; files that are right already stay untouched."
+    for path, text in contents(root).items():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def copy_javascript(root):
+    "Copy nbs/js/*.js and *.css into the package, and drop copies whose source is gone."
+    source, copy = Path(root) / "nbs" / "js", Path(root) / PACKAGE / "js"
+    files = {f.name: f.read_bytes() for f in sorted(source.glob("*")) if f.suffix in {".js", ".css"}} if source.is_dir() else {}
+    if files or copy.is_dir():
+        copy.mkdir(parents=True, exist_ok=True)
+    for stale in [f for f in copy.glob("*") if f.name not in files and f.is_file()] if copy.is_dir() else []:
+        stale.unlink()
+    for name, content in files.items():
+        if not (copy / name).exists() or (copy / name).read_bytes() != content:
+            (copy / name).write_bytes(content)
