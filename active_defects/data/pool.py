@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# %% ../../nbs/200_data.pool.ipynb #e6260e72
+# %% ../../nbs/200_data.pool.ipynb #5c77aaf7
 @dataclass(frozen=True)
 class Pool:
     "Images under sample ids."
@@ -29,7 +29,7 @@ class Pool:
         object.__setattr__(self, "table", table)
 
     @property
-    def ids(self) -> pd.Index:
+    def ids(self) -> pd.Index: # sample ids
         "All sample ids, in the order of the table."
         return self.table.index
 

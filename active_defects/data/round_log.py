@@ -15,7 +15,7 @@ import pandas as pd
 
 from .database import Database, StoreError
 
-# %% ../../nbs/236_data.round_log.ipynb #83801282
+# %% ../../nbs/236_data.round_log.ipynb #83de2cd5
 @dataclass(frozen=True)
 class Round:
     "One question to the oracle."
@@ -28,7 +28,7 @@ class Round:
     models: Mapping[str, str] = field(default_factory=dict) # name -> key of each model that took part
 
     @property
-    def ids(self) -> pd.Index:
+    def ids(self) -> pd.Index: # sample ids
         "The ids asked about."
         return self.asked
 

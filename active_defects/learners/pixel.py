@@ -31,13 +31,14 @@ def pixel_features(
     offset = blur(2.0) - images.mean(axis=(1, 2), keepdims=True)
     return np.stack([fine, np.abs(fine), coarse, np.abs(coarse), roughness, np.abs(offset)], axis=-1)
 
-# %% ../../nbs/410_learners.pixel.ipynb #e28286d1
+# %% ../../nbs/410_learners.pixel.ipynb #8fcdc3d5
 @dataclass(frozen=True)
 class PixelLearner:
     "Logistic regression on `pixel_features`."
     size: int = 64 # side that images are resized to, pixels
     pixels: int = 400 # good pixels drawn from each image; all defective ones are used
     share: float = 0.01 # part of the pixels that decides about the part, in [0, 1]
+    gives = ("maps",)
 
     def fit(
         self,

@@ -15,7 +15,7 @@ import pandas as pd
 from ..formulas.contracts import require_probability
 from ..formulas.reduction import top_mean
 
-# %% ../../nbs/400_learners.prediction.ipynb #755c553e
+# %% ../../nbs/400_learners.prediction.ipynb #411537d2
 @dataclass(frozen=True)
 class Prediction:
     "Opinions under ids; everything but `defective` is optional."
@@ -33,7 +33,7 @@ class Prediction:
                 raise ValueError(f"{name} has {value.shape[axis]} rows for {len(self.defective)} parts; give one row per part, in the same order")
 
     @property
-    def ids(self) -> pd.Index:
+    def ids(self) -> pd.Index: # sample ids
         "The parts this is about."
         return self.defective.index
 
