@@ -196,7 +196,7 @@ def test_other_settings_of_uncertainty_keep_it_too(options):
     for check in CHECKS.values(): check(tiny(STRATEGIES["strategies.uncertainty:Uncertainty"](**options)))
 
 
-@pytest.mark.parametrize("options", [dict(share=0.01), dict(region="full"), dict(region="visible", across=2), dict(region="full", share=0.01)], ids=str)
+@pytest.mark.parametrize("options", [dict(hide="blocks"), dict(hide="blocks", region="full"), dict(hide="blocks", region="visible", across=2), dict(share=0.05, turns=2, repeats=1)], ids=str)
 def test_other_settings_of_msmr_keep_it_too(options):
     for name in ("scores", "pieces", "size"): CHECKS[name](tiny(STRATEGIES["strategies.msmr:MSMR"](**options)))
 
@@ -303,6 +303,7 @@ def complaints(strategy):
     "Names of the checks that a strategy fails."
     failed = set()
     for name, check in CHECKS.items():
+        if BROKEN.get(type(strategy)) == {"untouched"}: world.cache_clear()  # it spoils the world for the next check
         try: check(strategy)
         except (AssertionError, ValueError, TypeError): failed.add(name)
     world.cache_clear()

@@ -3,6 +3,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+from contextlib import contextmanager
 
 
 def tiny(thing, epochs=2, **changes):
@@ -38,3 +39,13 @@ def learner_for(strategy):
     if not learners:
         raise LookupError(f"no learner gives {sorted(needs)}, which {type(strategy).__name__} needs")
     return tiny(min(learners, key=lambda c: (c.__name__ != "PixelLearner", c.__module__))())
+
+
+@contextmanager
+def no_room(size=1000):
+    "No file may grow beyond `size` bytes: a disk that is full for all layers at once, whichever of them writes. Real, as it is the system that refuses (EFBIG)."
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try: yield
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-# %% ../../nbs/205_data.atomic.ipynb #54639f1c
+# %% ../../nbs/205_data.atomic.ipynb #be5b5199
 def write_whole(
     path: str | Path, # file to write; its folder is created
     write: Callable[[Path], object], # writes a complete file to the path it is given
@@ -41,5 +41,6 @@ def disk_error(
     "What went wrong on the disk, and what to try."
     advice = {errno.ENOSPC: "the disk is full; free some space and run again", errno.EDQUOT: "your quota is used up; free some space and run again",
               errno.EROFS: "the folder is read-only; choose another one", errno.EACCES: "no permission to write there; choose another folder",
-              errno.ENOTDIR: "a part of this path is a file, not a folder; choose another one"}
+              errno.ENOTDIR: "a part of this path is a file, not a folder; choose another one",
+              errno.EEXIST: "a part of this path is a file, not a folder; choose another one"}
     return OSError(error.errno, f"cannot write {path}: {advice.get(error.errno, error.strerror or error)}. What was saved before is untouched")

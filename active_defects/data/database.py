@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['StoreError', 'sentence', 'Database']
 
-# %% ../../nbs/234_data.database.ipynb #48bd1454
+# %% ../../nbs/234_data.database.ipynb #fac773e5
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-# %% ../../nbs/234_data.database.ipynb #0ec31fff
+# %% ../../nbs/234_data.database.ipynb #bd7428e4
 class StoreError(RuntimeError):
     "A database could not be read or written; the message says why and what to try."
 
@@ -19,13 +20,14 @@ def sentence(
     error: sqlite3.Error, # what SQLite said
 ) -> StoreError: # the same, for people
     "What went wrong, and what to try."
-    hints = {"full": "the disk is full; free some space and send these answers again", "readonly": "it is read-only; copy it to a folder you may write to",
+    hints = {"full": "the disk is full; free some space and send these answers again", "disk I/O": "the disk is full or failing; free some space and try again",
+             "readonly": "it is read-only; copy it to a folder you may write to",
              "locked": "another program is writing; close that and try again", "not a database": "it is not a label store; name another file",
              "unable to open": "the folder is missing or closed to you; choose another one", "malformed": "it is damaged; restore a copy"}
     advice = next((f": {hint}" for word, hint in hints.items() if word in str(error)), "")
     return StoreError(f"{path}: {error}{advice}. What was answered before is safe")
 
-# %% ../../nbs/234_data.database.ipynb #2987b101
+# %% ../../nbs/234_data.database.ipynb #b971c95a
 class Database:
     "One SQLite file in write-ahead mode."
     def __init__(
@@ -42,9 +44,17 @@ class Database:
         except sqlite3.Error as error: raise sentence(self.path, error) from error
         if found > schema: raise StoreError(f"{path} was written by a newer version (schema {found}, this one knows {schema}); update active_defects, nothing was changed")
         if found < schema:
-            self.run("pragma journal_mode = wal")
+            if not found and self.run("select 1 from sqlite_master"): raise StoreError(f"{path} belongs to another program: it is not a label store; name another file")
+            self._write_ahead(time.monotonic() + wait)
             with self:
                 for statement in [*tables, f"pragma user_version = {schema}"]: self.run(statement)
+
+    def _write_ahead(self, until: float) -> None:
+        while True:
+            try: return self.run("pragma journal_mode = wal") and None
+            except StoreError as error:
+                if "locked" not in str(error) or time.monotonic() > until: raise
+                time.sleep(0.01)
 
     def run(
         self,

@@ -8,7 +8,7 @@ __all__ = ['top_mean']
 # %% ../../nbs/150_formulas.reduction.ipynb #343a978d
 import numpy as np
 
-# %% ../../nbs/150_formulas.reduction.ipynb #a1638cee
+# %% ../../nbs/150_formulas.reduction.ipynb #3cd7cba7
 def top_mean(
     maps: np.ndarray, # one value per pixel, shape (N, H, W), any unit
     share: float = 0.01, # part of the pixels to average, in [0, 1]; 1 is the mean, 0 the maximum
@@ -17,6 +17,6 @@ def top_mean(
     if not 0 <= share <= 1: raise ValueError(f"share must lie in [0, 1], got {share}")
     if maps.ndim != 3 or 0 in maps.shape[1:]:
         raise ValueError(f"maps must have shape (N, H, W) and at least one pixel, got {maps.shape}; add an axis to a single map: map[None]")
-    flat = maps.reshape(len(maps), -1)
+    flat = maps.reshape(len(maps), maps.shape[1] * maps.shape[2])
     k = max(1, round(share * flat.shape[1]))
     return np.partition(flat, -k, axis=1)[:, -k:].mean(axis=1)

@@ -31,7 +31,7 @@ def pixel_features(
     offset = blur(2.0) - images.mean(axis=(1, 2), keepdims=True)
     return np.stack([fine, np.abs(fine), coarse, np.abs(coarse), roughness, np.abs(offset)], axis=-1)
 
-# %% ../../nbs/410_learners.pixel.ipynb #8fcdc3d5
+# %% ../../nbs/410_learners.pixel.ipynb #366bef8d
 @dataclass(frozen=True)
 class PixelLearner:
     "Logistic regression on `pixel_features`."
@@ -49,8 +49,9 @@ class PixelLearner:
         checkpoint: Path | None = None, # ignored, for the same reason
     ) -> "PixelModel": # callable: pool -> Prediction
         "Learn from the strong labels."
-        strong = pool[[i for i in labels.strong_ids if i in pool.ids]]
-        masks = mask_tensor(strong, labels, self.size)[:, 0].numpy() > 0.5
+        strong = pool[sorted(set(labels.strong_ids) & set(pool.ids))]
+        cover = mask_tensor(strong, labels, self.size)[:, 0].numpy()
+        masks = (cover > 0) & (cover >= np.minimum(0.5, cover.max(axis=(1, 2), keepdims=True, initial=0)))
         if not masks.any(): raise ValueError(f"none of the {len(strong)} strong labels shows a defect, so there is nothing to learn; label another round")
         x = pixel_features(image_tensor(strong, self.size)[:, 0].numpy())
         keep = masks | (np.random.default_rng(seed).random(masks.shape) < self.pixels / self.size ** 2)

@@ -24,7 +24,7 @@ from .training import Schedule, device_of, half_precision, seeded, train, with_w
 from ..models.hiding import hide_each, random_patches
 from ..models.unet import dilated_unet
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #24d75c2b
+# %% ../../nbs/430_learners.reconstruction.ipynb #29deb1ea
 def guess_loss(
     network: nn.Module, # being trained, (n, C, H, W) -> (n, C, H, W)
     images: Tensor, # batch, (n, C, H, W) in [0, 1]
@@ -38,11 +38,12 @@ def guess_loss(
 def mirrored(
     images: Tensor, # batch, (n, C, H, W)
     generator: torch.Generator, # source of randomness
+    wanted: bool = True, # False: leave them as they are
 ) -> Tensor: # the same images, about half of them mirrored left to right
     "Random horizontal flips."
-    return torch.where(torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5, images.flip(3), images)
+    return images if not wanted else torch.where(torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5, images.flip(3), images)
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #50390dfe
+# %% ../../nbs/430_learners.reconstruction.ipynb #53303a9e
 @dataclass(frozen=True)
 class ReconstructionLearner:
     "M: a dilated U-Net that fills in hidden patches; the defaults are the small form [seed B, §3.2; SPEC 3.1–3.3]."
@@ -74,13 +75,11 @@ class ReconstructionLearner:
         checkpoint: Path | None = None, # file to save to and resume from
     ) -> "Reconstructor": # the trained model
         "Learn to guess hidden patches of the pool's images."
-        chosen = pool.ids[np.argsort(tie_break(pool.ids, seed))[:self.sample]]
-        images = image_tensor(pool[chosen], self.size, self.channels, progress="M: loading" if self.progress else None)
+        images = image_tensor(pool[pool.ids[np.argsort(tie_break(pool.ids, seed))[:self.sample]]], self.size, self.channels, progress="M: loading" if self.progress else None)
         network, device = untrained(self, seed, start), device_of(self.device)
         def loss(net, rows, generator):
             hidden = random_patches(len(rows), images.shape[2:], self.patch or self.size // 16, self.ratio, generator)
-            batch = mirrored(images[rows], generator) if self.flips else images[rows]
-            return guess_loss(net, batch.to(device, memory_format=torch.channels_last), hidden.to(device), self.hidden_only)
+            return guess_loss(net, mirrored(images[rows], generator, self.flips).to(device, memory_format=torch.channels_last), hidden.to(device), self.hidden_only)
         train(network, loss, len(images), self.schedule, seed_of(seed, "order"), device, checkpoint, "M: training" if self.progress else None)
         return Reconstructor(self, network)
 
@@ -103,7 +102,7 @@ def untrained(
     if start is not None: network.load_state_dict(start.network.state_dict())
     return network
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #985fbe2f
+# %% ../../nbs/430_learners.reconstruction.ipynb #ef249535
 @dataclass(frozen=True)
 class Reconstructor:
     "A trained M."
@@ -131,7 +130,8 @@ class Reconstructor:
         hidden: np.ndarray, # where, (size, size) bool; not needed, the zeros tell
     ) -> np.ndarray: # full image, (size, size) float32
         "One guess, in float32, as the formula of MSMR asks for it."
-        with torch.inference_mode(): return self.network(torch.from_numpy(np.float32(visible))[None, None])[0, 0].numpy()
+        image = torch.from_numpy(np.float32(visible))[None, None].to(next(self.network.parameters()).device)
+        with torch.inference_mode(): return self.network(image)[0, 0].cpu().numpy()
 
     def save(
         self,

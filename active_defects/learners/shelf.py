@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'log', 'model_key', 'save_weights', 'load_weights', 'Shelf']
 
-# %% ../../nbs/405_learners.shelf.ipynb #020de497
+# %% ../../nbs/405_learners.shelf.ipynb #5527d4c0
 import hashlib
 import json
 import logging
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 from safetensors import safe_open
+from safetensors.numpy import load_file, save
 
 from ..data.atomic import write_whole
 from ..data.labels import Labels
@@ -40,7 +40,7 @@ def model_key(
             if i in labels.masks: digest.update(np.packbits(np.asarray(labels.masks[i], bool)).tobytes())
     return f"{name}-{digest.hexdigest()}"
 
-# %% ../../nbs/405_learners.shelf.ipynb #83d96734
+# %% ../../nbs/405_learners.shelf.ipynb #d1695d1c
 def save_weights(
     path: str | Path, # file to write, whole or not at all
     weights: Mapping[str, np.ndarray], # name -> array or tensor on any device
@@ -49,7 +49,7 @@ def save_weights(
     "Weights and settings as one safetensors file."
     arrays = {name: np.ascontiguousarray(value.cpu() if hasattr(value, "cpu") else value) for name, value in weights.items()}
     meta = {"format": str(FORMAT), "settings": json.dumps(dict(settings))}
-    return write_whole(path, lambda file: save_file(arrays, file, metadata=meta))
+    return write_whole(path, lambda file: file.write_bytes(save(arrays, metadata=meta)))
 
 def load_weights(
     path: str | Path, # file written by `save_weights`
@@ -63,7 +63,7 @@ def load_weights(
     if int(meta.get("format", 0)) != FORMAT: raise ValueError(f"{path} has format {meta.get('format')}, this version reads {FORMAT}; train again")
     return weights, json.loads(meta["settings"])
 
-# %% ../../nbs/405_learners.shelf.ipynb #11d1e245
+# %% ../../nbs/405_learners.shelf.ipynb #352c6b85
 class Shelf:
     "Trained models by key; files in a folder, or only in memory."
     def __init__(
@@ -97,8 +97,9 @@ class Shelf:
                 return self._here[key]
             except ValueError as error: log.warning("%s", error)
         log.info("%s: training", key)
-        self._here[key] = model = train(self.file(key, ".checkpoint"))
+        model = train(self.file(key, ".checkpoint"))
         if file is not None:
             model.save(file)
             self.file(key, ".checkpoint").unlink(missing_ok=True)
+        self._here[key] = model
         return model

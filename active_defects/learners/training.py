@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['seeded', 'device_of', 'half_precision', 'Schedule', 'rate_at', 'train', 'Run', 'with_weights']
 
-# %% ../../nbs/420_learners.training.ipynb #ffa3fcbe
+# %% ../../nbs/420_learners.training.ipynb #90721538
+import io
 import math
 import time
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def train(
     run.use_best()
     return run.history
 
-# %% ../../nbs/420_learners.training.ipynb #cb44df7e
+# %% ../../nbs/420_learners.training.ipynb #e0e3f6ea
 class Run:
     "A training under way, saved and resumed as a whole."
     def __init__(
@@ -138,7 +139,8 @@ class Run:
     def save(self) -> None:
         "Write everything needed to go on."
         state = dict(network=self.network.state_dict(), descent=self.descent.state_dict(), generator=self.generator.get_state(), history=self.history, best=self.best)
-        write_whole(self.checkpoint, lambda file: torch.save(state, file))
+        torch.save(state, whole := io.BytesIO())
+        write_whole(self.checkpoint, lambda file: file.write_bytes(whole.getbuffer()))
         self.saved = time.monotonic()
 
     def resume(self) -> None:
@@ -155,12 +157,14 @@ class Run:
         if self.best: self.network.load_state_dict(self.best[1])
         self.network.eval()
 
-# %% ../../nbs/420_learners.training.ipynb #1426158f
+# %% ../../nbs/420_learners.training.ipynb #201e16b9
 def with_weights(
     network: nn.Module, # of the shape that was saved
     path: str | Path, # file written by `save_weights`
     device: torch.device, # where it is to compute
 ) -> nn.Module: # `network`, ready to be used
     "Put the weights of a file into a network."
-    network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in load_weights(path)[0].items()})
+    weights, settings = load_weights(path)
+    try: network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+    except RuntimeError as error: raise ValueError(f"{path} was trained with other settings ({settings.get('learner', 'unknown')}); use those, or train again") from error
     return network.to(device, memory_format=torch.channels_last).eval()

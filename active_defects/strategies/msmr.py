@@ -18,7 +18,7 @@ from ..formulas.reduction import top_mean
 from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors
 from .strategy import State
 
-# %% ../../nbs/530_strategies.msmr.ipynb #14277b7f
+# %% ../../nbs/530_strategies.msmr.ipynb #4ea2aa3d
 @dataclass(frozen=True)
 class MSMR:
     "Maximum sequential mask reconstruction error [seed B, eq. 3], by default with patches in turn."
@@ -27,6 +27,7 @@ class MSMR:
     share: float = 0.001 # part of the pixels that counts, in [0, 1]; for "patches"
     turns: int = 4 # masks until every patch was shown once; for "patches"
     repeats: int = 2 # times to go through all patches; for "patches"
+    relative: float = 0.5 # power of the image's mean error to divide by, in [0, 1]; 0: as it is, 1: fully relative; for "patches"
     across: int = 4 # blocks along each side; Z = across ** 2, open in the paper [SPEC B2]; for "blocks"
     region: str = "block" # where errors count: the hidden "block", the "full" image, the "visible" rest [SPEC B1]; for "blocks"
     pointwise = nested = True
@@ -39,7 +40,7 @@ class MSMR:
     def score(
         self,
         state: State, # its pool trains M, once
-    ) -> pd.Series: # squared gray levels, >= 0
+    ) -> pd.Series: # squared gray levels for "blocks", gray levels for "patches" at `relative=0.5`, >= 0
         "Ask first where the surface is hardest to guess."
         model = state.model("M", self.learner)
         learner, pool = self.learner, state.pool[state.candidates]
@@ -51,10 +52,11 @@ class MSMR:
         self,
         model: Reconstructor, # a trained M
         images: torch.Tensor, # (n, C, size, size) in [0, 1]
-    ) -> np.ndarray: # one score per image, (n,), squared gray levels
-        "The worst block's error, or the mean of the worst pixels'."
+    ) -> np.ndarray: # one score per image, (n,)
+        "The worst block's error, or the worst pixels' against the typical one."
         if self.hide == "blocks": return batch_block_errors(model, images, self.masks(), self.region).max(axis=1)
-        return top_mean(batch_pixel_errors(model, images, self.masks()), self.share)
+        errors = batch_pixel_errors(model, images, self.masks())
+        return top_mean(errors, self.share) / errors.mean(axis=(1, 2)) ** self.relative
 
     def masks(self) -> np.ndarray: # bool, (Z, size, size), True where hidden
         "The sequence of masks that every image goes through."

@@ -29,7 +29,7 @@ def candidates(
     "Who may be asked: all parts whose answer is not settled yet."
     return pool.ids[~pool.ids.isin(labels.settled_ids)]
 
-# %% ../../nbs/500_strategies.strategy.ipynb #694fda8a
+# %% ../../nbs/500_strategies.strategy.ipynb #4e0e28a8
 @dataclass(frozen=True)
 class State:
     "What a strategy may know."
@@ -58,7 +58,7 @@ class State:
         start: tuple[str, object] = ("", None), # key and model that the training starts from
     ) -> object: # the trained model
         "Train once, keep beside the store, load ever after."
-        ids = self.pool.ids if labels is None else [i for i in self.pool.ids if i in set(labels.ids)]
+        ids = self.pool.ids if labels is None else self.pool.ids[self.pool.ids.isin(labels.ids)]
         seed = seed_of(self.seed, name)
         key = self.used[name] = model_key(name, learner, ids, labels, seed, start[0])
         return self.shelf.get(key, lambda checkpoint: learner.fit(self.pool, labels, seed, start=start[1], checkpoint=checkpoint), learner.load)
