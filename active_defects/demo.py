@@ -56,7 +56,7 @@ def read_known(
         except ValueError as error: said.append(f"as {name}: {error}")
     raise ValueError(f"{data} holds no data set with known answers ({'; '.join(said)}). For parts of your own use `active-defects rank {data}`")
 
-# %% ../nbs/920_demo.ipynb #d8dedcd1
+# %% ../nbs/920_demo.ipynb #f8286a6c
 @dataclass(frozen=True)
 class Demo:
     "Settings of a demonstration; everything that changes its results."
@@ -66,8 +66,8 @@ class Demo:
     look_size: int = 64 # side that M sees, pixels
     rounds: int = 3 # questions to the oracle
     share: float = 0.1 # part of the pool that is asked in each round, in (0, 1]
-    look_epochs: int = 30 # passes of M over the pool
-    learn_epochs: int = 25 # passes of S over the answers
+    look_epochs: int = 24 # passes of M over the pool
+    learn_epochs: int = 20 # passes of S over the answers
 
     def learners(
         self,
@@ -92,7 +92,7 @@ def prepare_folder(
     elif note.exists(): say(f"continuing the run in {out}")
     write_whole(note, lambda file: file.write_text(settings))
 
-# %% ../nbs/920_demo.ipynb #cac0cf7b
+# %% ../nbs/920_demo.ipynb #1b610384
 def settings_for(
     data: str | Path | None = None, # path of the data; None: the small world
     seed: int = 0, # of everything random
@@ -101,7 +101,7 @@ def settings_for(
 ) -> Demo: # settings
     "Settings that hold the time of a coffee on two cores."
     look = size or (64 if data is None else 128)
-    return Demo(None if data is None else str(data), seed, size or 64, look, rounds, look_epochs=max(4, round(30 * (64 / look) ** 0.9)))
+    return Demo(None if data is None else str(data), seed, size or 64, look, rounds, look_epochs=max(4, round(24 * (64 / look) ** 0.6)))
 
 # %% ../nbs/920_demo.ipynb #17851267
 def compare(
@@ -190,7 +190,7 @@ def tell_round(
     ways = [f"{name} {row[f'{name}: found']:g} ({row[f'{name}: share']}, {row[f'{name}: minutes']:g} min)" for name in ("ours", "median filter", "random (mean)")]
     return f"round {row['round']} ({strategy}): {row.asked:,} asked; of {defects} defects found: {'; '.join(ways)}"
 
-# %% ../nbs/920_demo.ipynb #69254e08
+# %% ../nbs/920_demo.ipynb #7ed44530
 def finish(
     out: Path, # folder of the run
     demo: Demo, # its settings
@@ -214,5 +214,5 @@ def finish(
     model, masks = loop.state().model("M", loop.first.learner), loop.first.masks()
     def look(i):
         small = image_tensor(loop.pool[[i]], demo.look_size)
-        return loop.pool.images[i], np.sqrt(batch_pixel_errors(model, small, masks)[0]), said.masks.get(i)
+        return loop.pool.images[i], np.sqrt(batch_pixel_errors(model, small, masks)[0] / model.network.typical.cpu().numpy()), said.masks.get(i)
     return write_report(out / "report.html", f"Which parts to label: {name}", sentence, round_table(curves, defects), curves, parts, look, settings=settings, defects=defects)

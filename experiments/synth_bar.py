@@ -13,11 +13,16 @@ import pandas as pd
 
 from active_defects import __version__
 from active_defects.data.atomic import write_whole
+from active_defects.data.labels import Labels
 from active_defects.data.synth import synth_surfaces
 from active_defects.formulas.contracts import seed_of
 from active_defects.formulas.deviation import median_deviation
 from active_defects.formulas.metrics import share_found
 from active_defects.formulas.reduction import top_mean
+from active_defects.learners.reconstruction import ReconstructionLearner
+from active_defects.learners.training import Schedule
+from active_defects.strategies.msmr import MSMR
+from active_defects.strategies.strategy import State
 
 RESULT = Path(__file__).resolve().parent.parent / "nbs" / "results" / "synth_bar.csv"
 
@@ -33,7 +38,12 @@ def median_scores(pool, seed):
     return pd.Series(top_mean(median_deviation(images, size=5), share=0.001), index=pool.ids)
 
 
-METHODS = {"random": random_scores, "median": median_scores}
+def msmr_scores(pool, seed):
+    "The cold start of this book, with the settings of `make demo`."
+    return MSMR(ReconstructionLearner(schedule=Schedule(epochs=24))).score(State(pool, pool.ids, Labels.of({}), None, seed=seed))
+
+
+METHODS = {"random": random_scores, "median": median_scores, "msmr": msmr_scores}
 
 
 def measure(method, world, n, prevalence, device="cpu"):

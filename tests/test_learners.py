@@ -338,7 +338,7 @@ def test_a_color_learner_sees_color(name, monkeypatch):
     truth = Labels.of({i: i in "ac" for i in "abcd"}, {i: np.ones((32, 32), bool) for i in "ac"})
     for channels, differ in [(1, False), (3, True)]:
         seen = opinion(tiny(NETWORKS[name](), channels=channels).fit(pool, truth, seed=0), pool, half=False)
-        assert (abs(seen[0] - seen[1]) > 1e-5 * abs(seen[0])) == differ
+        assert (abs(seen[0] - seen[1]) > 1e-6 * abs(seen[0])) == differ
 
 
 @pytest.mark.parametrize("name", ["S", "pixel"])

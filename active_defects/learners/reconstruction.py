@@ -4,21 +4,24 @@
 
 # %% auto #0
 __all__ = ['guess_loss', 'mirrored', 'ReconstructionLearner', 'untrained', 'Reconstructor', 'batch_block_errors',
-           'batch_pixel_errors']
+           'batch_pixel_errors', 'with_typical_errors', 'worst_pixels']
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #ba3e9712
+# %% ../../nbs/430_learners.reconstruction.ipynb #128dc77a
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from ..data.batches import image_tensor
 from ..data.labels import Labels
 from ..data.pool import Pool
 from ..formulas.contracts import seed_of, tie_break
+from ..formulas.masked_error import turn_masks
+from ..formulas.reduction import top_mean
 from .shelf import save_weights
 from .training import Schedule, device_of, half_precision, seeded, train, with_weights
 from ..models.hiding import hide_each, random_patches
@@ -43,7 +46,7 @@ def mirrored(
     "Random horizontal flips."
     return images if not wanted else torch.where(torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5, images.flip(3), images)
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #53303a9e
+# %% ../../nbs/430_learners.reconstruction.ipynb #d401d4da
 @dataclass(frozen=True)
 class ReconstructionLearner:
     "M: a dilated U-Net that fills in hidden patches; the defaults are the small form [seed B, §3.2; SPEC 3.1–3.3]."
@@ -81,7 +84,7 @@ class ReconstructionLearner:
             hidden = random_patches(len(rows), images.shape[2:], self.patch or self.size // 16, self.ratio, generator)
             return guess_loss(net, mirrored(images[rows], generator, self.flips).to(device, memory_format=torch.channels_last), hidden.to(device), self.hidden_only)
         train(network, loss, len(images), self.schedule, seed_of(seed, "order"), device, checkpoint, "M: training" if self.progress else None)
-        return Reconstructor(self, network)
+        return with_typical_errors(Reconstructor(self, network), images[:256])
 
     def load(
         self,
@@ -90,7 +93,7 @@ class ReconstructionLearner:
         "A trained model from a file."
         return Reconstructor(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #f83af3e1
+# %% ../../nbs/430_learners.reconstruction.ipynb #c52c69d3
 def untrained(
     learner: ReconstructionLearner, # settings
     seed: int, # of the weights
@@ -99,6 +102,7 @@ def untrained(
     "The network that these settings describe, with random weights or those of `start`."
     if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")
     network = seeded(lambda: dilated_unet(learner.channels, learner.width, learner.dilation, learner.skips), seed_of(seed, "weights"))
+    network.register_buffer("typical", torch.ones(learner.size, learner.size))
     if start is not None: network.load_state_dict(start.network.state_dict())
     return network
 
@@ -165,3 +169,25 @@ def batch_pixel_errors(
     "`pixel_errors` for many images at once."
     hidden = torch.from_numpy(masks)
     return torch.cat([(square * hidden).sum(dim=1) / hidden.sum(dim=0) for square in model.squares(images, masks, half, copies)]).numpy()
+
+# %% ../../nbs/430_learners.reconstruction.ipynb #b8bf5496
+def with_typical_errors(
+    model: Reconstructor, # a trained M
+    images: Tensor, # some images of its training pool, (n, C, size, size) in [0, 1]
+) -> Reconstructor: # `model`; its network carries the map `typical`, (size, size), squared gray levels
+    "Note how large the error usually is at each place."
+    size = model.learner.size
+    errors = batch_pixel_errors(model, images, turn_masks((size, size), model.learner.patch or size // 16))
+    model.network.typical.copy_(torch.from_numpy(gaussian_filter(errors.mean(axis=0), size / 32, mode="nearest") + 1e-8))
+    return model
+
+def worst_pixels(
+    model: Reconstructor, # a trained M
+    errors: np.ndarray, # from `batch_pixel_errors`, (N, size, size)
+    share: float = 0.001, # part of the pixels that counts, in [0, 1]
+    place: float = 0.5, # power of the error that is typical for the place to divide by; 0: ignore it, 1: fully relative
+    image: float = 0.5, # power of the image's own mean error to divide by; 0: ignore it, 1: fully relative
+) -> np.ndarray: # one score per image, (N,); without unit where place + image = 1
+    "The worst pixels, against what is typical for their place and for their image."
+    typical = model.network.typical.cpu().numpy()
+    return top_mean(errors / typical ** place, share) / errors.mean(axis=(1, 2)) ** image

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MSMR']
 
-# %% ../../nbs/530_strategies.msmr.ipynb #61b5c64e
+# %% ../../nbs/530_strategies.msmr.ipynb #dffb805e
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,10 @@ import torch
 
 from ..data.batches import stream
 from ..formulas.masked_error import block_masks, turn_masks
-from ..formulas.reduction import top_mean
-from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors
+from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors, worst_pixels
 from .strategy import State
 
-# %% ../../nbs/530_strategies.msmr.ipynb #4ea2aa3d
+# %% ../../nbs/530_strategies.msmr.ipynb #3f96020c
 @dataclass(frozen=True)
 class MSMR:
     "Maximum sequential mask reconstruction error [seed B, eq. 3], by default with patches in turn."
@@ -27,7 +26,8 @@ class MSMR:
     share: float = 0.001 # part of the pixels that counts, in [0, 1]; for "patches"
     turns: int = 4 # masks until every patch was shown once; for "patches"
     repeats: int = 2 # times to go through all patches; for "patches"
-    relative: float = 0.5 # power of the image's mean error to divide by, in [0, 1]; 0: as it is, 1: fully relative; for "patches"
+    place: float = 0.5 # power of the error typical for a place to divide by, in [0, 1]; for "patches"
+    image: float = 0.5 # power of the image's own mean error to divide by, in [0, 1]; for "patches"
     across: int = 4 # blocks along each side; Z = across ** 2, open in the paper [SPEC B2]; for "blocks"
     region: str = "block" # where errors count: the hidden "block", the "full" image, the "visible" rest [SPEC B1]; for "blocks"
     pointwise = nested = True
@@ -40,7 +40,7 @@ class MSMR:
     def score(
         self,
         state: State, # its pool trains M, once
-    ) -> pd.Series: # squared gray levels for "blocks", gray levels for "patches" at `relative=0.5`, >= 0
+    ) -> pd.Series: # squared gray levels for "blocks", without unit for "patches", >= 0
         "Ask first where the surface is hardest to guess."
         model = state.model("M", self.learner)
         learner, pool = self.learner, state.pool[state.candidates]
@@ -55,8 +55,7 @@ class MSMR:
     ) -> np.ndarray: # one score per image, (n,)
         "The worst block's error, or the worst pixels' against the typical one."
         if self.hide == "blocks": return batch_block_errors(model, images, self.masks(), self.region).max(axis=1)
-        errors = batch_pixel_errors(model, images, self.masks())
-        return top_mean(errors, self.share) / errors.mean(axis=(1, 2)) ** self.relative
+        return worst_pixels(model, batch_pixel_errors(model, images, self.masks()), self.share, self.place, self.image)
 
     def masks(self) -> np.ndarray: # bool, (Z, size, size), True where hidden
         "The sequence of masks that every image goes through."
