@@ -56,7 +56,7 @@ def read_known(
         except ValueError as error: said.append(f"as {name}: {error}")
     raise ValueError(f"{data} holds no data set with known answers ({'; '.join(said)}). For parts of your own use `active-defects rank {data}`")
 
-# %% ../nbs/920_demo.ipynb #f8286a6c
+# %% ../nbs/920_demo.ipynb #31fb122c
 @dataclass(frozen=True)
 class Demo:
     "Settings of a demonstration; everything that changes its results."
@@ -85,6 +85,7 @@ def prepare_folder(
 ) -> None:
     "Continue a run with the same settings; set one with other settings aside."
     note, settings = out / "settings.json", json.dumps(vars(demo), indent=1)
+    if (out / "labels.db").exists() and not note.exists(): raise ValueError(f"{out} holds labels that are not a demonstration's; choose another --out")
     if note.exists() and note.read_text() != settings:
         number = next(n for n in range(1, 10 ** 6) if not out.with_name(f"{out.name}-before-{n}").exists())
         out.rename(aside := out.with_name(f"{out.name}-before-{number}"))
@@ -149,7 +150,7 @@ def held_out_iou(
     true = mask_tensor(test, truth, loop.learner.size)[:, 0].numpy() >= 0.5
     return pooled_iou(list(true), list(maps)), int(known.table.defective.sum()), int(truth.table.defective[test.ids].sum())
 
-# %% ../nbs/920_demo.ipynb #570425ea
+# %% ../nbs/920_demo.ipynb #ff396c6e
 def run(
     demo: Demo = Demo(), # settings
     out: str | Path = "demo", # folder for ranking.csv, labels.db, report.html
@@ -158,8 +159,8 @@ def run(
     say: Callable[[str], object] = print, # what to tell the person in front of it
 ) -> Path: # the report
     "Rank, ask, answer, learn, ask again, and report."
-    prepare_folder(out := Path(out), demo, say)
     pool, truth, name = read_known(demo.data, demo.seed, progress=progress)
+    prepare_folder(out := Path(out), demo, say)
     defects, (first, learner) = int(truth.table.defective.sum()), demo.learners(device, progress)
     say(f"{name}: {len(pool):,} parts, {defects} of them defective; cost model: 3 s a part without a mask, 60 s a mask")
     pieces = lambda strategy, state: score_in_pieces(strategy, state, progress="scoring" if progress else None)

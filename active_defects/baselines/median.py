@@ -16,7 +16,7 @@ from ..formulas.deviation import median_deviation
 from ..formulas.reduction import top_mean
 from ..strategies.strategy import State
 
-# %% ../../nbs/600_baselines.median.ipynb #9200fe3e
+# %% ../../nbs/600_baselines.median.ipynb #40d8bf8e
 @dataclass(frozen=True)
 class MedianDeviation:
     "Distance from a running median, worst pixels [Tukey 1977, ch. 7]."
@@ -24,7 +24,7 @@ class MedianDeviation:
     neighborhood: int = 5 # side of the median's square, pixels, odd
     share: float = 0.001 # part of the pixels that counts, in [0, 1]
     side: str = "both" # "both", "dark" or "bright" deviations
-    pointwise = nested = True
+    pointwise = nested = suspicion = True
 
     def score(
         self,

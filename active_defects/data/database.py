@@ -69,7 +69,7 @@ class Database:
         "Let go of the file."
         self._db.close()
 
-# %% ../../nbs/234_data.database.ipynb #aeabd084
+# %% ../../nbs/234_data.database.ipynb #b882db21
 def create(
     db: Database, # just opened, perhaps by two processes at once
     tables: Iterable[str], # statements that create everything
@@ -77,6 +77,9 @@ def create(
     until: float, # moment to give up waiting, on the clock of `time.monotonic`
 ) -> None:
     "Write-ahead mode, tables and version; whoever comes second finds them done."
+    with db:
+        if not db.run("pragma user_version")[0][0] and db.run("select 1 from sqlite_master"):
+            raise StoreError(f"{db.path} belongs to another program: it is not a label store; name another file")
     while True:
         try: db.run("pragma journal_mode = wal")
         except StoreError as error:
@@ -84,7 +87,5 @@ def create(
             time.sleep(0.01)
         else: break
     with db:
-        found = db.run("pragma user_version")[0][0]
-        if not found and db.run("select 1 from sqlite_master"): raise StoreError(f"{db.path} belongs to another program: it is not a label store; name another file")
-        if found < schema:
+        if db.run("pragma user_version")[0][0] < schema:
             for statement in [*tables, f"pragma user_version = {schema}"]: db.run(statement)

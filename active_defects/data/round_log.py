@@ -15,13 +15,13 @@ import pandas as pd
 
 from .database import Database, StoreError
 
-# %% ../../nbs/236_data.round_log.ipynb #83de2cd5
+# %% ../../nbs/236_data.round_log.ipynb #ff6e857a
 @dataclass(frozen=True)
 class Round:
     "One question to the oracle."
     number: int # counted from 1
     asked: pd.Index # sample ids, most urgent first
-    scores: pd.Series # score of every candidate; index: sample id
+    scores: pd.Series = field(repr=False) # score of every candidate; index: sample id
     assumed: pd.Index # ids assumed good for this round only, lowest score first
     strategy: str # what gave the scores
     seed: int # seed of the whole run

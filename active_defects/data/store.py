@@ -6,7 +6,7 @@
 __all__ = ['SCHEMA', 'LOG_COLUMNS', 'ANSWER_TABLES', 'ONLY_GROWS', 'encode_mask', 'decode_mask', 'StoredMasks', 'LabelStore',
            'latest_verdicts']
 
-# %% ../../nbs/240_data.store.ipynb #f6bd8d17
+# %% ../../nbs/240_data.store.ipynb #dd975848
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import pandas as pd
 from PIL import Image
 
 from .database import Database
-from .labels import Labels
+from .labels import Labels, is_settled
 from .round_log import ROUND_TABLES, Round, RoundLog
 
 # %% ../../nbs/240_data.store.ipynb #73d3c36e
@@ -45,7 +45,7 @@ class StoredMasks(Mapping):
     def __iter__(self): return iter(self.pngs)
     def __len__(self) -> int: return len(self.pngs)
 
-# %% ../../nbs/240_data.store.ipynb #39e899c0
+# %% ../../nbs/240_data.store.ipynb #b5a1d3f6
 SCHEMA = 1
 LOG_COLUMNS = ["number", "sample", "round", "defective", "has_mask", "maskable", "annotator", "seconds", "time"]
 ANSWER_TABLES = [
@@ -53,9 +53,11 @@ ANSWER_TABLES = [
         maskable integer not null, annotator text not null, seconds real not null, time text not null)""",
     "create index if not exists answer_sample on answer (sample)"]
 ONLY_GROWS = [f"create trigger if not exists {table}_no_{verb} before {verb} on {table} begin select raise(abort, 'the log only grows'); end"
-              for table in ("answer", "round", "score") for verb in ("update", "delete")]
+              for table in ("answer", "round", "score") for verb in ("update", "delete")] + [
+    f"create trigger if not exists {table}_no_replace before insert on {table} when exists (select 1 from {table} where number = new.number) begin select raise(abort, 'the log only grows'); end"
+    for table in ("answer", "round")]
 
-# %% ../../nbs/240_data.store.ipynb #3123f7cb
+# %% ../../nbs/240_data.store.ipynb #24f1662b
 class LabelStore:
     "Append-only log of answers and rounds in one SQLite file."
     def __init__(
@@ -99,8 +101,10 @@ class LabelStore:
         record: Round, # a round of this store
     ) -> pd.Index: # ids of `record` that nobody answered since it was asked, most urgent first
         "What is still open in a round."
-        answered = {i for i, in self.db.run("select sample from answer where round = ?", record.number)} | set(self.latest().settled_ids)
-        return record.asked[~record.asked.isin(answered)]
+        log = self.log()
+        table = latest_verdicts(log)
+        settled = table.index[is_settled(table, dict.fromkeys(log["sample"][log.has_mask]))]
+        return record.asked[~record.asked.isin(log["sample"][log["round"] == record.number]) & ~record.asked.isin(settled)]
 
 # %% ../../nbs/240_data.store.ipynb #618aec33
 def latest_verdicts(

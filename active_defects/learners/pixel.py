@@ -67,13 +67,13 @@ class PixelLearner:
         weights, _ = load_weights(path)
         return PixelModel(self, weights["weight"], float(weights["bias"][0]))
 
-# %% ../../nbs/410_learners.pixel.ipynb #8debf3a3
+# %% ../../nbs/410_learners.pixel.ipynb #74511c54
 @dataclass(frozen=True)
 class PixelModel:
     "Six weights and a bias."
     learner: PixelLearner # settings it was trained with
     weight: np.ndarray = field(repr=False) # one weight per feature, (6,)
-    bias: float = 0.0 # logit of an average pixel
+    bias: float = 0.0 # logit where all features are zero
 
     def __call__(
         self,

@@ -37,17 +37,19 @@ class Prediction:
         "The parts this is about."
         return self.defective.index
 
-# %% ../../nbs/400_learners.prediction.ipynb #6bd91d11
+# %% ../../nbs/400_learners.prediction.ipynb #f1f9f0b4
 def concat(
     predictions: Iterable[Prediction], # opinions about different parts
 ) -> Prediction: # opinions about all of them, in that order
     "Join predictions that were made piece by piece."
     pieces = list(predictions)
+    given = {tuple(getattr(p, name) is not None for name in ("maps", "features", "members")) + tuple(sorted(p.extras)) for p in pieces}
+    if len(given) != 1: raise ValueError(f"{len(pieces)} pieces cannot be joined: all must come from one kind of model, with the same fields")
     join = lambda name, axis=0: None if getattr(pieces[0], name) is None else np.concatenate([getattr(p, name) for p in pieces], axis)
     extras = {name: np.concatenate([p.extras[name] for p in pieces]) for name in pieces[0].extras}
     return Prediction(pd.concat([p.defective for p in pieces]), join("maps"), join("features"), join("members", 1), extras)
 
-# %% ../../nbs/400_learners.prediction.ipynb #fca6828f
+# %% ../../nbs/400_learners.prediction.ipynb #b2a5a39f
 def from_maps(
     ids: Iterable[str], # sample ids, N of them
     maps: np.ndarray, # P(pixel is defective), (N, h, w), in [0, 1]
@@ -55,5 +57,5 @@ def from_maps(
     features: np.ndarray | None = None, # embeddings, (N, D)
 ) -> Prediction: # with maps, and their worst pixels as the part's probability
     "A prediction from defect maps."
-    values = np.clip(top_mean(maps, share), 0, 1)
+    values = np.clip(top_mean(require_probability(maps), share), 0, 1)
     return Prediction(pd.Series(values.astype(float), pd.Index(list(ids), name="sample"), name="defective"), maps, features)

@@ -46,7 +46,7 @@ def mirrored(
     "Random horizontal flips."
     return images if not wanted else torch.where(torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5, images.flip(3), images)
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #d401d4da
+# %% ../../nbs/430_learners.reconstruction.ipynb #eacef67c
 @dataclass(frozen=True)
 class ReconstructionLearner:
     "M: a dilated U-Net that fills in hidden patches; the defaults are the small form [seed B, §3.2; SPEC 3.1–3.3]."
@@ -78,8 +78,8 @@ class ReconstructionLearner:
         checkpoint: Path | None = None, # file to save to and resume from
     ) -> "Reconstructor": # the trained model
         "Learn to guess hidden patches of the pool's images."
-        images = image_tensor(pool[pool.ids[np.argsort(tie_break(pool.ids, seed))[:self.sample]]], self.size, self.channels, progress="M: loading" if self.progress else None)
         network, device = untrained(self, seed, start), device_of(self.device)
+        images = image_tensor(pool[pool.ids[np.argsort(tie_break(pool.ids, seed))[:self.sample]]], self.size, self.channels, progress="M: loading" if self.progress else None)
         def loss(net, rows, generator):
             hidden = random_patches(len(rows), images.shape[2:], self.patch or self.size // 16, self.ratio, generator)
             return guess_loss(net, mirrored(images[rows], generator, self.flips).to(device, memory_format=torch.channels_last), hidden.to(device), self.hidden_only)
@@ -106,7 +106,7 @@ def untrained(
     if start is not None: network.load_state_dict(start.network.state_dict())
     return network
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #ef249535
+# %% ../../nbs/430_learners.reconstruction.ipynb #ed3da1f1
 @dataclass(frozen=True)
 class Reconstructor:
     "A trained M."
@@ -123,10 +123,11 @@ class Reconstructor:
         "Guess every copy."
         device = next(self.network.parameters()).device
         hidden = torch.from_numpy(masks).to(device)
-        with torch.inference_mode(), half_precision(device, half):
-            for part in images.split(max(1, copies // len(masks))):
+        for part in images.split(max(1, copies // len(masks))):
+            with torch.inference_mode(), half_precision(device, half):
                 guess = self.network(hide_each(part.to(device), hidden).contiguous(memory_format=torch.channels_last))
-                yield ((guess.float().unflatten(0, (len(part), len(masks))) - part[:, None].to(device)) ** 2).mean(dim=2).cpu()
+                square = ((guess.float().unflatten(0, (len(part), len(masks))) - part[:, None].to(device)) ** 2).mean(dim=2).cpu()
+            yield square
 
     def guess(
         self,

@@ -32,7 +32,7 @@ def seeded(
         torch.manual_seed(seed)
         return make()
 
-# %% ../../nbs/420_learners.training.ipynb #9c76e7f1
+# %% ../../nbs/420_learners.training.ipynb #d182cb33
 def device_of(
     name: str | None = None, # "cpu", "cuda", "cuda:1"; None: a GPU if there is one
 ) -> torch.device: # where to compute
@@ -48,7 +48,8 @@ def half_precision(
     wanted: bool | None = None, # None: where the hardware has it
 ) -> torch.autocast | nullcontext: # context manager
     "bfloat16 autocast where the hardware has it, else nothing."
-    if wanted is None: wanted = device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    if wanted is None and device.type == "cuda": wanted = torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted is None: wanted = torch.cpu.get_capabilities().get("avx512_bf16", False)
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
 # %% ../../nbs/420_learners.training.ipynb #a6ca7981

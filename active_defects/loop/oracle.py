@@ -14,7 +14,7 @@ import numpy as np
 
 from ..data.labels import Labels
 
-# %% ../../nbs/700_loop.oracle.ipynb #e74add41
+# %% ../../nbs/700_loop.oracle.ipynb #9f3e33d5
 class Oracle(Protocol):
     "Something that answers."
 
@@ -28,8 +28,8 @@ class Oracle(Protocol):
 class TruthOracle:
     "The known truth, at the price of a person."
     truth: Labels # answers about all parts
-    seconds_good: float = 3.0 # a glance at a good part
-    seconds_mask: float = 60.0 # drawing one mask
+    seconds_good: float = 3.0 # a glance at a part without a mask, seconds
+    seconds_mask: float = 60.0 # drawing one mask, seconds
 
     def annotate(
         self,

@@ -17,7 +17,7 @@ from ..formulas.masked_error import block_masks, turn_masks
 from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors, worst_pixels
 from .strategy import State
 
-# %% ../../nbs/530_strategies.msmr.ipynb #3f96020c
+# %% ../../nbs/530_strategies.msmr.ipynb #247eb0a4
 @dataclass(frozen=True)
 class MSMR:
     "Maximum sequential mask reconstruction error [seed B, eq. 3], by default with patches in turn."
@@ -30,7 +30,7 @@ class MSMR:
     image: float = 0.5 # power of the image's own mean error to divide by, in [0, 1]; for "patches"
     across: int = 4 # blocks along each side; Z = across ** 2, open in the paper [SPEC B2]; for "blocks"
     region: str = "block" # where errors count: the hidden "block", the "full" image, the "visible" rest [SPEC B1]; for "blocks"
-    pointwise = nested = True
+    pointwise = nested = suspicion = True
 
     @classmethod
     def paper(cls) -> "MSMR": # blocks, full width, full size
@@ -42,6 +42,7 @@ class MSMR:
         state: State, # its pool trains M, once
     ) -> pd.Series: # squared gray levels for "blocks", without unit for "patches", >= 0
         "Ask first where the surface is hardest to guess."
+        self.masks()
         model = state.model("M", self.learner)
         learner, pool = self.learner, state.pool[state.candidates]
         looking = stream(pool, learner.size, learner.channels, progress="M: looking" if learner.progress else None)

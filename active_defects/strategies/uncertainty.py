@@ -14,7 +14,7 @@ from ..formulas.entropy import entropy
 from ..formulas.reduction import top_mean
 from .strategy import State
 
-# %% ../../nbs/510_strategies.uncertainty.ipynb #236e727a
+# %% ../../nbs/510_strategies.uncertainty.ipynb #35c17f84
 @dataclass(frozen=True)
 class Uncertainty:
     "Entropy of the model's opinion [seed A, eq. 1]."
@@ -28,9 +28,9 @@ class Uncertainty:
         state: State, # its learner is trained on the labels at hand
     ) -> pd.Series: # entropy in nats, in [0, ln 2]
         "Ask first where the model hesitates most."
+        if self.of not in ("pixels", "part"): raise ValueError(f"of must be 'pixels' or 'part', got {self.of!r}")
         opinion = state.predict(state.pool[state.candidates])
         if self.of == "part": return entropy_of(opinion.defective)
-        if self.of != "pixels": raise ValueError(f"of must be 'pixels' or 'part', got {self.of!r}")
         return pd.Series(top_mean(entropy(opinion.maps), self.share).astype(float), state.candidates, name="score")
 
 def entropy_of(
