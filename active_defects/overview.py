@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['heat_maps', 'round_table', 'part_table', 'write_overview']
 
-# %% ../nbs/912_overview.ipynb #09dab804
+# %% ../nbs/912_overview.ipynb #e8ebae39
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -14,19 +14,17 @@ import numpy as np
 import pandas as pd
 
 from . import __version__
-from .data.folders import read_folder
 from .data.pool import Pool
 from .data.round_log import Round
 from .data.store import LabelStore
 from .formulas.contracts import ranked
 from .learners.shelf import load_weights
 from .loop.learning_curve import answer_seconds, learning_curve
-from .named import load_strategy, tuned
-from .project import Project
+from .project import Project, asked_store, askers, pictures
 from .ranking import read_through
 from .studio.report import manager_sentence, write_report
 
-# %% ../nbs/912_overview.ipynb #b8a00b9a
+# %% ../nbs/912_overview.ipynb #475a2e92
 def heat_maps(
     project: Project, # from `open_project`
     record: Round, # a round of that project
@@ -36,10 +34,8 @@ def heat_maps(
     "Where the model of a round looks."
     from active_defects.data.batches import stream
     from active_defects.learners.reconstruction import Reconstructor, batch_pixel_errors
-    from active_defects.learners.segmenter import UNetLearner
-    settings = dict(size=project.size, device=device, epochs=project.epochs, progress=False)
-    asking = {repr(one.learner): one for one in (tuned(load_strategy(name), **settings) for name in (project.strategy, project.first)) if hasattr(one, "learner")}
-    segmenter = tuned(UNetLearner(), **settings)
+    *both, segmenter = askers(project, device)
+    asking = {repr(one.learner): one for one in both if hasattr(one, "learner")}
     for name in sorted(record.models, reverse=True):
         file = project.store.with_suffix(".models") / f"{record.models[name]}.safetensors"
         if not file.is_file(): continue
@@ -62,7 +58,7 @@ def round_table(
         rows.append((record.number, record.strategy, len(record.asked), len(own), int(own.defective.fillna(False).sum()), round(minutes, 1)))
     return pd.DataFrame(rows, columns=["round", "strategy", "asked", "answered", "found", "minutes"])
 
-# %% ../nbs/912_overview.ipynb #5aaa5639
+# %% ../nbs/912_overview.ipynb #e2b6fda7
 def part_table(
     store: LabelStore, # answers and rounds
 ) -> pd.DataFrame: # columns id, rank, score, asked_round, defective; best first
@@ -80,11 +76,10 @@ def write_overview(
     top: int = 24, # parts to show
 ) -> Path: # the file
     "The report of a project; nothing is trained."
-    store = LabelStore(project.store)
+    store = asked_store(project)
     with closing(store.db):
-        if not len(store.rounds): raise ValueError(f"{project.folder} has asked nothing yet; begin with: active-defects ask --project {project.folder}")
         record, labels, log, parts = store.rounds[len(store.rounds)], store.latest(), store.log(), part_table(store)
-        pool, _ = read_folder(project.images, progress=False)
+        pool, _ = pictures(project)
         shown, _, _ = read_through(pool[[i for i in parts.id[:top] if i in pool.ids]])
         maps, key = heat_maps(project, record, shown, device)
         everything = len(pool.ids.union(labels.ids).union(record.scores.index))

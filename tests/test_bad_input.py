@@ -1,5 +1,6 @@
 """Whatever people, files and disks do: one clear sentence that names the file, exit code 2, no traceback, and nothing labeled is lost."""
 import errno
+import json
 import os
 import signal
 import sqlite3
@@ -97,7 +98,7 @@ def test_damage_in_the_middle_is_found_before_the_training(images, fails, tmp_pa
         (images / f"{i}.png").write_bytes(content)
     assert main(["rank", str(images), "--out", str(tmp_path / "r.csv"), "--strategy", "baselines.median:MedianDeviation"]) == 0
     assert "2 files were left out" in capsys.readouterr().out and len(pd.read_csv(tmp_path / "r.csv")) == 14
-    assert pd.read_csv(tmp_path / "skipped.csv").reason.str.contains("damaged").all()
+    assert pd.read_csv(tmp_path / "r.skipped.csv").reason.str.contains("damaged").all()
     for file in images.iterdir():
         if file.stem not in WORLD.ids[:2]: file.unlink()
     fails("rank", images, "--out", tmp_path / "r.csv", *MEDIAN, says=["no picture below", "can be decoded"])
@@ -125,6 +126,18 @@ def test_a_device_that_is_not_there(fails, images, device, says):
 def test_numbers_that_make_no_sense(images, words, capsys):
     with pytest.raises(SystemExit) as end: main(["rank", str(images), *words])
     assert end.value.code == 2 and f"argument {words[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "1e999", "long"])
+def test_seconds_are_finite_and_not_negative(project, seconds, capsys):
+    with pytest.raises(SystemExit) as end: main(["tell", "--project", str(project), "--seconds", seconds])
+    assert end.value.code == 2 and f"argument --seconds: must be a number of at least 0, got '{seconds}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, usage", [(["tell", "--anotator", "ann", "--project", "p"], "tell"), (["ask", "images", "--project", "p", "--strat", "x"], "ask"), (["rank"], "rank")])
+def test_a_mistyped_option_shows_the_usage_of_its_command(words, usage, capsys):
+    with pytest.raises(SystemExit) as end: main(words)
+    assert end.value.code == 2 and capsys.readouterr().err.startswith(f"usage: active-defects {usage} ")
 
 
 MODULE = """import numpy as np
@@ -160,7 +173,8 @@ def test_nan_scores_in_a_project_ask_nothing(fails, images, tmp_path, monkeypatc
     (tmp_path / "mine.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    fails("ask", images, "--project", tmp_path / "p", "--first", "mine:NaN", "--device", "cpu", "--quiet", says=["finite", WORLD.ids[3]])
+    fails("ask", images, "--project", tmp_path / "p", "--first", "mine:NaN", "--device", "cpu", "--quiet", says=["finite", WORLD.ids[3], "--first mine:NaN"])
+    assert not (tmp_path / "p" / "project.json").exists()
     assert len(LabelStore(tmp_path / "p" / "labels.db").rounds) == 0
 
 
@@ -213,9 +227,66 @@ def test_answers_that_are_none(fails, project, source, says):
 def test_a_round_that_was_never_asked(fails, images, tmp_path):
     for command in ("tell", "report", "ask"):
         fails(command, "--project", tmp_path, says=["is no project yet"])
-    fails("ask", images, "--project", tmp_path / "p", "--first", "strategies.nothing:X", "--quiet")
+    (tmp_path / "project.json").write_text(f'{{"images": "{images}"}}')
     for command in ("tell", "report"):
-        fails(command, "--project", tmp_path / "p", says=["asked nothing yet"])
+        fails(command, "--project", tmp_path, says=["asked nothing yet"])
+    assert not (tmp_path / "labels.db").exists()
+
+
+@pytest.mark.parametrize("words, says", [
+    (["IMAGES", "--first", "strategies.nothing:X"], "no module 'strategies.nothing'"), (["IMAGES", "--strategy", "msmr"], "package.module:Class"),
+    (["EMPTY"], "no usable picture"), (["IMAGES/none"], "not a folder"), (["IMAGES", "--device", "toaster"], "no device")])
+def test_an_ask_that_fails_keeps_nothing(fails, images, tmp_path, words, says):
+    (tmp_path / "empty").mkdir()
+    typed = [word.replace("IMAGES", str(images)).replace("EMPTY", str(tmp_path / "empty")) for word in words]
+    assert "project.json" not in fails("ask", *typed, "--project", tmp_path / "p", "--quiet", says=[says])
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_first_strategy_that_needs_labels_begins_no_project(fails, images, tmp_path):
+    words = ["ask", images, "--project", tmp_path / "p", "--device", "cpu", "--quiet"]
+    fails(*words, "--first", "strategies.margin:Margin", says=["--first strategies.margin:Margin: ", "nothing to learn"])
+    assert not (tmp_path / "p" / "project.json").exists()
+    fails("ask", "--project", tmp_path / "p", says=["is no project yet", "ask PICTURES"])
+    assert main([*map(str, words), "--first", "strategies.strategy:Random"]) == 0
+
+
+def test_a_change_that_fails_leaves_the_project_as_it_was(fails, project, tmp_path):
+    before = (project / "project.json").read_bytes()
+    (tmp_path / "other").mkdir()
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other" / "x.png")
+    for words in (["--first", "strategies.nothing:X"], ["--strategy", "nothing"], [tmp_path / "none"], [tmp_path / "other"], ["--batch", "3", "--device", "toaster"]):
+        fails("ask", *words, "--project", project, "--quiet")
+        assert (project / "project.json").read_bytes() == before
+    assert main(["ask", "--project", str(project), "--device", "cpu", "--quiet"]) == 0
+
+
+def test_a_folder_whose_pictures_are_all_damaged_begins_no_project(fails, tmp_path, images):
+    for file in list(images.iterdir())[1:]: file.unlink()
+    file = next(images.iterdir())
+    content = bytearray(file.read_bytes())
+    content[500:700] = bytes(200)
+    file.write_bytes(content)
+    fails("ask", images, "--project", tmp_path / "p", "--device", "cpu", "--quiet", says=["can be decoded", file.name])
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_project_that_is_a_file(fails, images, tmp_path):
+    (tmp_path / "ranking.csv").touch()
+    fails("ask", images, "--project", tmp_path / "ranking.csv", "--quiet", says=["ranking.csv is a file; name a folder"])
+    fails("ask", images, "--project", tmp_path / "ranking.csv" / "p", "--quiet", says=["ranking.csv is a file; name a folder"])
+    for command in ("tell", "report"): fails(command, "--project", tmp_path / "ranking.csv", says=["ranking.csv is a file; name a folder"])
+
+
+@pytest.mark.parametrize("name, value, says", [
+    ("strategy", "strategies.gone:X", "--strategy"), ("first", "strategies.gone:X", "--first"), ("images", "/nowhere", "ask PICTURES --project"), ("batch", "many", "--batch"), ("assume_good", -1, "--assume-good"), ("size", 100, "--size"), ("first", 3, "--first")])
+def test_a_kept_setting_that_went_bad_is_named(fails, project, name, value, says):
+    settings = json.loads((project / "project.json").read_text())
+    (project / "project.json").write_text(json.dumps(settings | {name: value}))
+    fails("ask", "--project", project, "--device", "cpu", "--quiet", says=["project.json", says, "change it with"])
+    typed = [value if name == "images" else f"--{name.replace('_', '-')}", *([] if name == "images" else [str(settings[name])])]
+    if name != "images": assert main(["ask", *typed, "--project", str(project), "--device", "cpu", "--quiet"]) == 0
+    else: assert main(["ask", settings["images"], "--project", str(project), "--device", "cpu", "--quiet"]) == 0
 
 
 def test_the_pictures_of_another_project(fails, project, tmp_path):
@@ -240,12 +311,14 @@ def test_a_first_batch_of_one_class_only(project, verdict, next_one):
     assert len(answered(project)) == 4
 
 
-def test_nothing_left_to_ask(fails, images, tmp_path):
+def test_nothing_left_to_ask(images, tmp_path, capsys):
     project = tmp_path / "p"
     assert main(["ask", str(images), "--project", str(project), "--batch", "99", "--first", "strategies.strategy:Random", "--device", "cpu", "--quiet"]) == 0
     (project / "answers" / "all.csv").write_text("id,verdict\n" + "".join(f"{i},skip\n" for i in WORLD.ids))
     assert main(["tell", "--project", str(project), "--quiet"]) == 0
-    fails("ask", "--project", project, "--device", "cpu", "--quiet", says=["all 16 parts are settled"])
+    assert main(["ask", "--project", str(project), "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    assert "all 16 parts are settled; see `active-defects report" in out and not (project / "queue-002.csv").exists()
 
 
 # Stores and disks
@@ -301,7 +374,8 @@ def test_a_full_disk_while_ranking(fails, images, tmp_path, monkeypatch, after, 
 def test_a_folder_that_cannot_be_written(fails, images, tmp_path, monkeypatch, number, says):
     monkeypatch.setattr(tempfile, "mkstemp", failing(number))
     fails("rank", images, "--out", tmp_path / "r.csv", *SMALL, says=["skipped.csv", says])
-    fails("ask", images, "--project", tmp_path / "p", *SMALL, says=["project.json", says])
+    fails("ask", images, "--project", tmp_path / "p", *SMALL, says=["skipped.csv", says])
+    assert not (tmp_path / "p").exists() or not list((tmp_path / "p").iterdir())
 
 
 def test_a_store_in_a_closed_folder(fails, project, monkeypatch):

@@ -2,16 +2,20 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from active_defects import __version__
 from active_defects import demo as demo_module
 from active_defects import ranking as ranking_module
-from active_defects.cli import main
+from active_defects.answers import VERDICTS
+from active_defects.cli import BUILT_IN, main
 from active_defects.data.folders import read_folder
 from active_defects.data.store import LabelStore
 from active_defects.data.synth import synth_surfaces
@@ -203,6 +207,69 @@ def test_telling_twice_adds_nothing(project, capsys):
     assert len(store.log()) == 7
 
 
+def write_table(path, **verdicts):
+    path.write_text("id,verdict\n" + "".join(f"{i},{word}\n" for i, word in verdicts.items()))
+
+
+def test_an_old_file_does_not_overturn_a_correction(project, capsys):
+    ids = pd.read_csv(project / "queue-001.csv").id.tolist()
+    for i in ids[:2]: write_masks(project / "answers", [i], SimpleNamespace(masks={i: np.eye(64)}))
+    tell = ["tell", "--project", str(project), "--annotator", "ann"]
+    assert main(tell) == 0 and "→" not in capsys.readouterr().out
+    write_table(project / "corrections.csv", **{ids[0]: "good"})
+    assert main([*tell, "--answers", str(project / "corrections.csv")]) == 0
+    assert f"changed: {ids[0]}: defective → good" in capsys.readouterr().out
+    store = LabelStore(project / "labels.db")
+    for _ in range(2):
+        assert main(tell) == 0
+        said = capsys.readouterr().out
+        assert "0 answers taken" in said and "2 known already" in said and "→" not in said
+    assert not store.latest().table.defective[ids[0]] and store.latest().table.defective[ids[1]] and len(store.log()) == 3
+    later = time.time() + 5
+    os.utime(project / "answers" / f"{ids[0]}.png", (later, later))
+    assert main(tell) == 0 and f"changed: {ids[0]}: good → defective" in capsys.readouterr().out
+    assert store.latest().table.defective[ids[0]]
+
+
+def test_a_redrawn_mask_is_taken_whatever_its_date(project):
+    i, store = pd.read_csv(project / "queue-001.csv").id[0], LabelStore(project / "labels.db")
+    for k, mask in enumerate((np.eye(64), np.eye(64)[::-1])):
+        write_masks(project / "answers", [i], SimpleNamespace(masks={i: mask}))
+        os.utime(project / "answers" / f"{i}.png", (0, 0))
+        assert main(["tell", "--project", str(project), "--quiet"]) == 0 and len(store.log()) == k + 1
+    assert store.latest().masks[i][0, 63]
+
+
+def test_the_words_of_tell(project, capsys):
+    ids = pd.read_csv(project / "queue-001.csv").id.tolist()
+    other = next(i for i in WORLD.ids if i not in ids)
+    write_table(project / "answers" / "a.csv", **{ids[0]: "good", other: "skip"})
+    assert main(["tell", "--project", str(project)]) == 0
+    said = capsys.readouterr().out
+    assert "2 answers taken" in said and "1 answer about parts that were not asked" in said
+    write_table(project / "answers" / "b.csv", **{ids[1]: "good"})
+    assert main(["tell", "--project", str(project)]) == 0
+    said = capsys.readouterr().out
+    assert "1 answer taken" in said and "not asked" not in said
+
+
+def test_options_typed_while_a_round_is_open(project, capsys):
+    assert main(["ask", "--project", str(project), "--batch", "3", "--device", "cpu"]) == 0
+    assert "round 1 is open with 6 unanswered; --batch counts from the next round" in capsys.readouterr().out
+    assert main(["ask", "--project", str(project), "--device", "cpu"]) == 0 and "next round" not in capsys.readouterr().out
+    write_table(project / "answers" / "all.csv", **dict.fromkeys(pd.read_csv(project / "queue-001.csv").id, "good"))
+    assert main(["tell", "--project", str(project), "--quiet"]) == main(["ask", "--project", str(project), "--assume-good", "1", "--device", "cpu"]) == 0
+    assert len(pd.read_csv(project / "queue-002.csv")) == 3 and "next round" not in capsys.readouterr().out
+
+
+def test_two_rankings_in_a_folder_keep_both_lists(mixed, tmp_path, capsys):
+    for name in ("ranking.csv", "median.csv"):
+        assert main(["rank", str(mixed), "--out", str(tmp_path / name), "--strategy", "baselines.median:MedianDeviation", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert {file.name for file in tmp_path.glob("*.csv")} == {"ranking.csv", "skipped.csv", "median.csv", "median.skipped.csv"}
+    assert str(tmp_path / "skipped.csv") in said and str(tmp_path / "median.skipped.csv") in said
+
+
 def test_a_table_with_all_verdicts(project):
     ids = pd.read_csv(project / "queue-001.csv").id.tolist()
     (project / "answers" / "verdicts.csv").write_text("\ufeffid;verdict\n" + "".join(f"{i};{v}\n" for i, v in zip(ids, ["good", "defective", "skip", "no-mask", ""])), encoding="utf-8")
@@ -253,9 +320,26 @@ def test_an_interruption_is_130(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == "interrupted; run the same command again to go on\n"
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], *([command, "--help"] for command in ("rank", "ask", "tell", "report", "demo"))])
+@pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in ("rank", "ask", "tell", "report", "demo"))])
 def test_help_of_every_command(words, capsys):
     with pytest.raises(SystemExit) as end: main(words)
-    assert end.value.code == (0 if words else 2)
+    assert end.value.code == 0
     said = capsys.readouterr().out
     assert len(words) < 2 or all(option in said for option in ("--seed", "--device", "--size", "--quiet"))
+    unused = {"tell": 3, "report": 2}
+    assert said.count("not used by this command") == unused.get(words[0], 0)
+    if words[0] in ("rank", "ask"): assert all(name in said.replace("\n", "") for name in BUILT_IN.split(", "))
+    if words[0] == "tell": assert all(f"\n  {word} " in said for word in VERDICTS) and "white on the defect" in said
+
+
+def test_no_words_show_the_help(capsys):
+    assert main([]) == 2 and "rank a folder of pictures" in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as end: main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"active-defects {__version__}\n"
+
+
+def test_built_in_names_are_strategies():
+    assert all(load_strategy(name) for name in BUILT_IN.split(", "))

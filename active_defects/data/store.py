@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEMA', 'LOG_COLUMNS', 'ANSWER_TABLES', 'ONLY_GROWS', 'encode_mask', 'decode_mask', 'StoredMasks', 'LabelStore',
-           'latest_verdicts']
+           'settled', 'latest_verdicts']
 
 # %% ../../nbs/240_data.store.ipynb #dd975848
 import io
@@ -57,7 +57,7 @@ ONLY_GROWS = [f"create trigger if not exists {table}_no_{verb} before {verb} on 
     f"create trigger if not exists {table}_no_replace before insert on {table} when exists (select 1 from {table} where number = new.number) begin select raise(abort, 'the log only grows'); end"
     for table in ("answer", "round")]
 
-# %% ../../nbs/240_data.store.ipynb #24f1662b
+# %% ../../nbs/240_data.store.ipynb #a2bbf96a
 class LabelStore:
     "Append-only log of answers and rounds in one SQLite file."
     def __init__(
@@ -102,9 +102,16 @@ class LabelStore:
     ) -> pd.Index: # ids of `record` that nobody answered since it was asked, most urgent first
         "What is still open in a round."
         log = self.log()
-        table = latest_verdicts(log)
-        settled = table.index[is_settled(table, dict.fromkeys(log["sample"][log.has_mask]))]
-        return record.asked[~record.asked.isin(log["sample"][log["round"] == record.number]) & ~record.asked.isin(settled)]
+        answered = log["sample"][log["round"] == record.number]
+        return record.asked[~record.asked.isin(answered) & ~record.asked.isin(settled(log))]
+
+# %% ../../nbs/240_data.store.ipynb #caee1bbb
+def settled(
+    log: pd.DataFrame, # as `LabelStore.log` returns it
+) -> pd.Index: # ids
+    "Ids that nobody is asked about again."
+    table = latest_verdicts(log)
+    return table.index[is_settled(table, dict.fromkeys(log["sample"][log.has_mask]))]
 
 # %% ../../nbs/240_data.store.ipynb #618aec33
 def latest_verdicts(

@@ -35,7 +35,7 @@ def balanced(
     times = max(1, math.ceil(share / (1 - share) * len(good) / len(bad)))
     return torch.cat([good, bad.repeat(times)])
 
-# %% ../../nbs/440_learners.segmenter.ipynb #b47f26ab
+# %% ../../nbs/440_learners.segmenter.ipynb #bf1973dd
 @dataclass(frozen=True)
 class UNetLearner:
     "S: a plain U-Net on strong labels; the defaults are the small form [seed B, §3.3; SPEC 3.6]."
@@ -68,8 +68,7 @@ class UNetLearner:
         strong = pool[sorted(set(labels.strong_ids) & set(pool.ids))]
         masks = mask_tensor(strong, labels, self.size)
         if not masks.any(): raise ValueError(f"none of the {len(strong)} strong labels shows a defect, so there is nothing to learn; label another round")
-        images, device = image_tensor(strong, self.size, self.channels), device_of(self.device)
-        items = balanced(masks.flatten(1).any(dim=1), self.balance)
+        images, device, items = image_tensor(strong, self.size, self.channels), device_of(self.device), balanced(masks.flatten(1).any(dim=1), self.balance)
         def loss(net, rows, generator):
             batch = relight(images[items[rows]], generator).to(device, memory_format=torch.channels_last)
             return segmentation_loss(net(batch), masks[items[rows]].to(device), self.smooth)

@@ -17,7 +17,7 @@ from ..formulas.masked_error import block_masks, turn_masks
 from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors, worst_pixels
 from .strategy import State
 
-# %% ../../nbs/530_strategies.msmr.ipynb #247eb0a4
+# %% ../../nbs/530_strategies.msmr.ipynb #a792830d
 @dataclass(frozen=True)
 class MSMR:
     "Maximum sequential mask reconstruction error [seed B, eq. 3], by default with patches in turn."
@@ -43,9 +43,8 @@ class MSMR:
     ) -> pd.Series: # squared gray levels for "blocks", without unit for "patches", >= 0
         "Ask first where the surface is hardest to guess."
         self.masks()
-        model = state.model("M", self.learner)
-        learner, pool = self.learner, state.pool[state.candidates]
-        looking = stream(pool, learner.size, learner.channels, progress="M: looking" if learner.progress else None)
+        learner, model = self.learner, state.model("M", self.learner)
+        looking = stream(state.pool[state.candidates], learner.size, learner.channels, progress="M: looking" if learner.progress else None)
         values = [self.score_images(model, images) for _, images in looking]
         return pd.Series(np.concatenate([*values, np.zeros(0)]).astype(float), state.candidates, name="score")
 
@@ -60,7 +59,7 @@ class MSMR:
 
     def masks(self) -> np.ndarray: # bool, (Z, size, size), True where hidden
         "The sequence of masks that every image goes through."
-        shape, learner = (self.learner.size, self.learner.size), self.learner
-        if self.hide == "blocks": return block_masks(shape, self.across)
+        size = self.learner.size
+        if self.hide == "blocks": return block_masks((size, size), self.across)
         if self.hide != "patches": raise ValueError(f"hide must be 'patches' or 'blocks', got {self.hide!r}")
-        return turn_masks(shape, learner.patch or learner.size // 16, self.turns, self.repeats)
+        return turn_masks((size, size), self.learner.patch or size // 16, self.turns, self.repeats)
