@@ -107,7 +107,7 @@ def test_a_start_is_where_it_begins(world, name):
     before = weights(first)
     still = replace(learner, schedule=Schedule(1, 8, 0.0, decay=0.0))
     went_on = weights(still.fit(pool, truth, seed=9, start=first))
-    assert all(np.array_equal(before[k], went_on[k]) for k in before if "running" not in k and "num_batches" not in k), "a rate of zero changes no weight"
+    assert all(np.array_equal(before[k], went_on[k]) for k in before if "running" not in k and "num_batches" not in k and k != "typical"), "a rate of zero changes no weight"
     assert equal(before, weights(first)), "the model it starts from is changed"
 
 

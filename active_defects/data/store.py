@@ -57,7 +57,7 @@ ONLY_GROWS = [f"create trigger if not exists {table}_no_{verb} before {verb} on 
     f"create trigger if not exists {table}_no_replace before insert on {table} when exists (select 1 from {table} where number = new.number) begin select raise(abort, 'the log only grows'); end"
     for table in ("answer", "round")]
 
-# %% ../../nbs/240_data.store.ipynb #a2bbf96a
+# %% ../../nbs/240_data.store.ipynb #275c5141
 class LabelStore:
     "Append-only log of answers and rounds in one SQLite file."
     def __init__(
@@ -102,8 +102,7 @@ class LabelStore:
     ) -> pd.Index: # ids of `record` that nobody answered since it was asked, most urgent first
         "What is still open in a round."
         log = self.log()
-        answered = log["sample"][log["round"] == record.number]
-        return record.asked[~record.asked.isin(answered) & ~record.asked.isin(settled(log))]
+        return record.asked[~record.asked.isin(log["sample"][log["round"] == record.number]) & ~record.asked.isin(settled(log))]
 
 # %% ../../nbs/240_data.store.ipynb #caee1bbb
 def settled(

@@ -93,11 +93,11 @@ class ReconstructionLearner:
         "A trained model from a file."
         return Reconstructor(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #c52c69d3
+# %% ../../nbs/430_learners.reconstruction.ipynb #da4b34f8
 def untrained(
     learner: ReconstructionLearner, # settings
     seed: int, # of the weights
-    start: "Reconstructor | None" = None, # model whose weights to begin with
+    start: object = None, # a trained model with a `network`, whose weights to begin with
 ) -> nn.Module: # on the CPU
     "The network that these settings describe, with random weights or those of `start`."
     if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")

@@ -82,11 +82,11 @@ class UNetLearner:
         "A trained S from a file."
         return Segmenter(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/440_learners.segmenter.ipynb #12390bf0
+# %% ../../nbs/440_learners.segmenter.ipynb #ac7fe85f
 def untrained(
     learner: UNetLearner, # settings
     seed: int, # of the weights
-    start: "Segmenter | None" = None, # model whose weights to begin with
+    start: object = None, # a trained model with a `network`, whose weights to begin with
 ) -> nn.Module: # on the CPU
     "The network that these settings describe, with random weights or those of `start`."
     if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")
