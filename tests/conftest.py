@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: sums in another number of threads round differently, and a killed training must end like an unbroken one
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
