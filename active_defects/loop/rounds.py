@@ -24,7 +24,7 @@ from ..formulas.selection import assume_good_ids, select
 from ..learners.shelf import Shelf
 from ..strategies.strategy import Random, State, Strategy, candidates
 
-# %% ../../nbs/710_loop.rounds.ipynb #f3808a5a
+# %% ../../nbs/710_loop.rounds.ipynb #15b29ed4
 def training_labels(
     store: LabelStore, # answers and rounds
     round: int | None = None, # as things stood after this round; None: now
@@ -38,11 +38,11 @@ def training_labels(
 
 def open_round(
     store: LabelStore, # answers and rounds
+    number: int | None = None, # the last round; None: as the store says now
 ) -> Round | None: # the last round, if it still waits for answers
     "The question that lies on somebody's desk."
-    if not len(store.rounds): return None
-    last = store.rounds[len(store.rounds)]
-    return last if len(store.unanswered(last)) else None
+    number = len(store.rounds) if number is None else number
+    return store.rounds[number] if number and len(store.unanswered(store.rounds[number])) else None
 
 def shows_defect(
     labels: Labels, # answers
@@ -50,7 +50,7 @@ def shows_defect(
     "Whether any answer shows where a defect is."
     return bool(labels.table.defective[labels.strong_ids].any())
 
-# %% ../../nbs/710_loop.rounds.ipynb #d19d2223
+# %% ../../nbs/710_loop.rounds.ipynb #77a3f96f
 @dataclass
 class Loop:
     "Pool, store, learner and strategy, tied together by `ask` and `tell`."
@@ -71,7 +71,7 @@ class Loop:
 
     def ask(self) -> Round: # the open round, or a new one
         "The question of the moment, written down before anybody is asked."
-        return open_round(self.store) or self.store.rounds.add(next_question(self))
+        return open_round(self.store, number := len(self.store.rounds)) or self.store.rounds.add(next_question(self, number))
 
     def tell(
         self,
@@ -96,17 +96,18 @@ class Loop:
         "The learner trained on all answers, trained once and then loaded."
         return self.state(round).predict
 
-# %% ../../nbs/710_loop.rounds.ipynb #4b0278c1
+# %% ../../nbs/710_loop.rounds.ipynb #8922f045
 log = logging.getLogger("active_defects")
 
 def next_question(
     loop: Loop, # everything that is known
-) -> Round: # not yet written down
+    number: int, # rounds that were asked before, >= 0
+) -> Round: # round `number` + 1, not yet written down
     "Score the candidates, and take the top as question and the bottom as assumed good [seed B, Algorithm 1]."
-    labels, state = loop.store.latest(), loop.state()
+    state = state_of(loop, number, labels := loop.store.latest())
     if not len(state.candidates): raise ValueError(f"all {len(loop.pool)} parts are settled; there is nothing left to ask")
     cold = loop.first is not None and not shows_defect(labels)
-    if cold and len(loop.store.rounds): log.warning("none of the %d answers shows a defect: %s asks again", len(labels), type(loop.first).__name__)
+    if cold and number: log.warning("none of the %d answers shows a defect: %s asks again", len(labels), type(loop.first).__name__)
     strategy = loop.first if cold else loop.strategy
     scores = require_scores(loop.score(strategy, state), state.candidates)
     asked = loop.select(scores, loop.batch, seed=loop.seed)
