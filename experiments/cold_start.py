@@ -36,7 +36,7 @@ CONFIGURATIONS = {
     "size 128": ReconstructionLearner(size=128, schedule=LARGE),
     "size 64": ReconstructionLearner(schedule=SMALL),
     "size 64, 10 epochs": ReconstructionLearner(schedule=Schedule(epochs=10)),
-    "size 64, patch 8": ReconstructionLearner(patch=8, schedule=SMALL),
+    "size 64, 10 epochs, patch 8": ReconstructionLearner(patch=8, schedule=Schedule(epochs=10)),
     "size 64, no skips": ReconstructionLearner(skips=False, schedule=SMALL),
     "size 64, hidden pixels only": ReconstructionLearner(hidden_only=True, schedule=SMALL)}
 
@@ -44,12 +44,14 @@ CONFIGURATIONS = {
 def ways(model, images):
     "Every way of scoring with the same weights: (hidden, pooled, copies, seconds, scores)."
     size, patch = images.shape[2], model.learner.patch or images.shape[2] // 16
-    plans = {"blocks": block_masks((size, size), 4), "patches in turn": turn_masks((size, size), patch), "patches in turn, twice": turn_masks((size, size), patch, repeats=2)}
+    plans = {"blocks": block_masks((size, size), 4), "blocks, 2 × 2": block_masks((size, size), 2), "patches in turn": turn_masks((size, size), patch), "patches in turn, twice": turn_masks((size, size), patch, repeats=2)}
     for hidden, masks in plans.items():
         start = time.perf_counter()
         maps = batch_pixel_errors(model, images, masks)
         seconds = time.perf_counter() - start
-        if hidden == "blocks": yield hidden, "worst block (paper)", len(masks), seconds, maps.reshape(-1, 4, size // 4, 4, size // 4).mean(axis=(2, 4)).max(axis=(1, 2)) / 16
+        if hidden.startswith("blocks"):
+            across = round(len(masks) ** 0.5)
+            yield hidden, "worst block (paper)", len(masks), seconds, maps.reshape(-1, across, size // across, across, size // across).mean(axis=(2, 4)).max(axis=(1, 2)) / len(masks)
         for share in (0.0005, 0.001, 0.003, 0.01):
             for said, place, image in (("", 0, 0), (" / image", 0, 0.5), (" / place and image", 0.5, 0.5)):
                 yield hidden, f"worst {share:.2%} of pixels{said}", len(masks), seconds, worst_pixels(model, maps, share, place, image)
