@@ -28,14 +28,20 @@ BATCH = 5
 # ---- a small world, and variations of it
 
 @cache
-def world(n=40, size=64):
-    "Pool and labels: a third is answered, with every kind of answer."
+def world(n=40, size=64, categories=False):
+    "Pool and labels: a third is answered, with every kind of answer. Categories, where wanted, tell nothing about the verdict."
     pool, truth = synth_surfaces(n=n, seed=3, size=size, prevalence=0.4)
     known = truth[pool.ids[:14]]
     table = known.table.drop(columns="category").assign(round=1)
     assert known.table.defective.sum() >= 3, "the small world needs a few labeled defects"
     table.loc[pool.ids[0], "defective"] = pd.NA
+    if categories: pool = Pool(pool.table.assign(category=[f"kind {int(group[-3:]) % 3}" for group in pool.table.group]), pool.images)
     return pool, Labels(table, {i: m for i, m in known.masks.items() if i != pool.ids[0]})
+
+
+def world_for(strategy):
+    "The world, with categories in the pool's table only for a strategy that says it needs them."
+    return world(categories=getattr(strategy, "needs_category", False))
 
 
 def renamed(pool, labels, names):
@@ -96,20 +102,20 @@ def check_flags(strategy):
 
 def check_scores(strategy):
     "One finite number for each candidate and for nobody else; also for one candidate, and for all of the pool."
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     scored(strategy, pool, labels)
     scored(strategy, pool, labels, order=candidates(pool, labels)[:1])
 
 
 def check_seed(strategy):
     "Two runs with one seed agree to the last bit."
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     pd.testing.assert_series_equal(scored(strategy, pool, labels), scored(strategy, pool, labels), check_exact=True)
 
 
 def check_order(strategy):
     "The order in which the pool happens to be listed means nothing, neither to the training nor to the scoring."
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     mixed = np.random.default_rng(1).permutation(pool.ids)
     there = scored(strategy, pool[mixed], labels[[i for i in mixed if i in labels.ids]])
     here = scored(strategy, pool, labels)
@@ -119,7 +125,7 @@ def check_order(strategy):
 def check_pieces(strategy):
     "If it claims to be pointwise: pieces of any size and order give what the whole gives."
     if not strategy.pointwise: return
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     state = state_of(strategy, pool, labels)
     whole = require_scores(strategy.score(state), state.candidates)
     for size in (1, 7, len(whole) - 1):
@@ -131,7 +137,7 @@ def check_pieces(strategy):
 
 def check_untouched(strategy):
     "Images, masks, tables and candidates are as they were."
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     pool = Pool(pool.table.copy(), {i: pool.images[i].copy() for i in pool.ids})
     labels = Labels(labels.table.copy(), {i: m.copy() for i, m in labels.masks.items()})
     state = state_of(strategy, pool, labels)
@@ -142,7 +148,7 @@ def check_untouched(strategy):
 
 def check_prefix(strategy):
     "The `batch` highest scores are the batch; if nested, those of a smaller batch are its beginning."
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     shelf, batches = SameModels(), {}
     for batch in (1, 3, BATCH):
         scores = scored(strategy, pool, labels, shelf=shelf, batch=batch)
@@ -157,7 +163,7 @@ def check_ids(strategy):
     """The spelling of an id means nothing, ties aside. The models are trained once, for both spellings: which images they see first, and which are left out of a
     sample, may depend on a hash of the ids; what they think of an image may not."""
     if type(strategy).__name__ in CHANCE: return
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     shelf, names = SameModels(), [f"Teil/{7919 * k % 1009:04d} ß" for k in range(len(pool))]
     here, there = scored(strategy, pool, labels, shelf=shelf), scored(strategy, *renamed(pool, labels, names), shelf=shelf)
     np.testing.assert_allclose(there, here, rtol=1e-6)
@@ -165,7 +171,7 @@ def check_ids(strategy):
 
 def check_size(strategy):
     "Images of more pixels are not more interesting: the same world, two and three times as large, scores alike."
-    pool, labels = world()
+    pool, labels = world_for(strategy)
     shelf = SameModels()
     here = scored(strategy, pool, labels, shelf=shelf)
     for factor in (2, 3):
@@ -187,7 +193,7 @@ def test_contract(name, check):
 
 def test_the_strategies_of_the_book_are_found():
     assert {"strategies.strategy:Random", "strategies.uncertainty:Uncertainty", "strategies.margin:Margin", "strategies.msmr:MSMR",
-            "baselines.median:MedianDeviation"} <= set(STRATEGIES)
+            "strategies.least_confidence:LeastConfidence", "strategies.average_margin:AverageMargin", "baselines.median:MedianDeviation"} <= set(STRATEGIES)
     assert "strategies.strategy:Strategy" not in STRATEGIES and "strategies.strategy:State" not in STRATEGIES
 
 
@@ -199,6 +205,22 @@ def test_other_settings_of_uncertainty_keep_it_too(options):
 @pytest.mark.parametrize("options", [dict(hide="blocks"), dict(hide="blocks", region="full"), dict(hide="blocks", region="visible", across=2), dict(share=0.05, turns=2, repeats=1)], ids=str)
 def test_other_settings_of_msmr_keep_it_too(options):
     for name in ("scores", "pieces", "size"): CHECKS[name](tiny(STRATEGIES["strategies.msmr:MSMR"](**options)))
+
+
+@pytest.mark.parametrize("name, options", [("least_confidence:LeastConfidence", dict(known=False)), ("average_margin:AverageMargin", dict(variant="normalize"))], ids=str)
+def test_other_settings_for_mixed_supervision_keep_it_too(name, options):
+    for check in CHECKS.values(): check(STRATEGIES[f"strategies.{name}"](**options))
+
+
+@pytest.mark.parametrize("name", ["least_confidence:LeastConfidence", "average_margin:AverageMargin"])
+def test_mixed_supervision_keeps_it_too(name, monkeypatch):
+    "All verdicts are known, some masks: the candidates are the defective parts without one."
+    def mixed(categories=False):
+        pool, labels = world(categories=categories)
+        _, truth = synth_surfaces(n=40, seed=3, size=64, prevalence=0.4)
+        return pool, Labels(truth.table.drop(columns="category"), labels.masks)
+    monkeypatch.setitem(globals(), "world_for", lambda strategy: mixed(getattr(strategy, "needs_category", False)))
+    for check in CHECKS.values(): check(STRATEGIES[f"strategies.{name}"]())
 
 
 def test_a_network_of_another_learner_keeps_it_too():

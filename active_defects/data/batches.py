@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['stream', 'image_tensor', 'mask_tensor', 'relight']
 
-# %% ../../nbs/290_data.batches.ipynb #0c89e767
+# %% ../../nbs/290_data.batches.ipynb #c15530a6
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -19,19 +20,19 @@ from .labels import Labels, mask_of
 from .pool import Pool
 from .resize import fit_channels, resize, resize_mask
 
-# %% ../../nbs/290_data.batches.ipynb #e96e2d9b
+# %% ../../nbs/290_data.batches.ipynb #d8727b27
 def stream(
     pool: Pool, # images to load
-    size: int, # side of the square they are resized to, pixels
+    size: int | tuple[int, int] | None, # side of the square they are resized to, or (height, width), pixels; None: as they are, all of one size
     channels: int = 1, # 1: gray, 3: color
     batch: int = 64, # images per block
     pad: bool = False, # keep the aspect and fill the rest, instead of stretching
     progress: str | None = None, # text of a progress bar; None: silent
-) -> Iterator[tuple[list[str], Tensor]]: # ids and images, (n, channels, size, size) float32 in [0, 1], in the order of the pool
+) -> Iterator[tuple[list[str], Tensor]]: # ids and images, (n, channels, height, width) float32 in [0, 1], in the order of the pool
     "Load, resize and batch, a few batches ahead."
     ids = list(pool.ids)
     pieces = [ids[k:k + batch] for k in range(0, len(ids), batch)]
-    load = lambda piece: torch.from_numpy(np.stack([_channels_first(resize(fit_channels(pool.images[i], channels), size, pad)) for i in piece]))
+    load = lambda piece: _stacked(piece, [_channels_first(_resized(fit_channels(pool.images[i], channels), size, pad)) for i in piece])
     with ThreadPoolExecutor(2) as threads, tqdm(total=len(ids), desc=progress, unit="img", disable=progress is None, delay=1, leave=False) as bar:
         ahead = deque()
         for piece in [*pieces, None, None]:
@@ -42,19 +43,25 @@ def stream(
                 bar.update(len(done))
 
 def _channels_first(image): return image[None] if image.ndim == 2 else np.ascontiguousarray(image.transpose(2, 0, 1))
+def _resized(image, size, pad): return image if size is None else resize(image, size, pad)
 
-# %% ../../nbs/290_data.batches.ipynb #50d8a95f
+def _stacked(ids, images):
+    other = next((k for k, image in enumerate(images) if image.shape != images[0].shape), None)
+    if other is not None: raise ValueError(f"{ids[0]!r} is {images[0].shape[1:]}, {ids[other]!r} is {images[other].shape[1:]} (rows, columns): images of one batch have one size; give `size`")
+    return torch.from_numpy(np.stack(images))
+
+# %% ../../nbs/290_data.batches.ipynb #7b8e02c4
 def image_tensor(
     pool: Pool, # images to load
-    size: int, # side in pixels
+    size: int | tuple[int, int] | None, # side, or (height, width), pixels; None: as they are, all of one size
     channels: int = 1, # 1: gray, 3: color
     pad: bool = False, # keep the aspect, instead of stretching
     progress: str | None = None, # text of a progress bar; None: silent
-) -> Tensor: # (N, channels, size, size) float32 in [0, 1], in the order of the pool
+) -> Tensor: # (N, channels, height, width) float32 in [0, 1], in the order of the pool
     "All images of a pool as one tensor."
-    out = torch.empty(len(pool), channels, size, size)
-    filled = 0
+    out, filled = torch.empty(len(pool), channels, *(_sides(size) if size else pool.images[pool.ids[0]].shape[:2])), 0
     for ids, images in stream(pool, size, channels, pad=pad, progress=progress):
+        if images.shape[1:] != out.shape[1:]: raise ValueError(f"{ids[0]!r} is {tuple(images.shape[2:])}, {pool.ids[0]!r} {tuple(out.shape[2:])}: images of one tensor have one size; give `size`")
         out[filled:filled + len(ids)] = images
         filled += len(ids)
     return out
@@ -62,14 +69,18 @@ def image_tensor(
 def mask_tensor(
     pool: Pool, # images, for their sizes
     labels: Labels, # strong labels for all ids of the pool
-    size: int, # side in pixels
+    size: int | tuple[int, int], # side, or (height, width), pixels
     pad: bool = False, # as for the images
-) -> Tensor: # (N, 1, size, size) float32 in [0, 1]: share of each pixel that is defective
+    dilate: int = 1, # side of the square by which each mask grows at its own size, before it is resized, pixels; 1: as drawn
+) -> Tensor: # (N, 1, height, width) float32 in [0, 1]: share of each pixel that is defective
     "All masks as one tensor; soft at the edges, since a small pixel may be half a defect."
-    masks = np.zeros((len(pool), 1, size, size), np.float32)
+    if dilate < 1: raise ValueError(f"dilate is the side of a square in pixels, at least 1, got {dilate}")
+    masks = np.zeros((len(pool), 1, *_sides(size)), np.float32)
     for k, i in enumerate(pool.ids):
-        if labels.table.defective[i]: masks[k, 0] = resize_mask(mask_of(labels, i, pool.images[i].shape[:2]), size, pad)
+        if labels.table.defective[i]: masks[k, 0] = resize_mask(maximum_filter(mask_of(labels, i, pool.images[i].shape[:2]), dilate), size, pad)
     return torch.from_numpy(masks)
+
+def _sides(size): return (size, size) if isinstance(size, int) else tuple(size)
 
 # %% ../../nbs/290_data.batches.ipynb #d52b54e0
 def relight(

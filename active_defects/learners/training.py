@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['seeded', 'device_of', 'half_precision', 'Schedule', 'rate_at', 'train', 'Run', 'with_weights']
 
-# %% ../../nbs/420_learners.training.ipynb #90721538
+# %% ../../nbs/420_learners.training.ipynb #aaee9187
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +77,7 @@ def rate_at(
     low, part = (schedule.rate / 25, done / 0.3) if done < 0.3 else (schedule.rate / 25e4, (1 - done) / 0.7)
     return low + (schedule.rate - low) * (1 - math.cos(math.pi * part)) / 2
 
-# %% ../../nbs/420_learners.training.ipynb #45188aa0
+# %% ../../nbs/420_learners.training.ipynb #8368a38b
 def train(
     network: nn.Module, # trained in place
     loss: Callable[[nn.Module, Tensor, torch.Generator], Tensor], # network, rows (n,), generator on the CPU -> scalar
@@ -88,31 +88,34 @@ def train(
     checkpoint: Path | None = None, # file to save to from time to time and to resume from
     progress: str | None = None, # text of a progress bar; None: silent
     every: float = 10.0, # seconds between two savings
+    plan: Sequence[Tensor] | None = None, # rows of each epoch, (n, …) each, cut into batches for `loss`; None: all of them in random order
 ) -> list[float]: # mean training loss of each epoch
     "Stochastic gradient descent, from a checkpoint if there is one."
     network.to(device, memory_format=torch.channels_last).train()
     descent = torch.optim.SGD(network.parameters(), lr=schedule.rate, momentum=schedule.momentum, weight_decay=schedule.decay)
     run = Run(network, descent, torch.Generator().manual_seed(seed), checkpoint, every)
     run.resume()
-    batches = max(1, math.ceil(count / schedule.batch))
+    if plan is not None and len(plan) != schedule.epochs: raise ValueError(f"a plan of {len(plan)} epochs for a schedule of {schedule.epochs}; make them agree")
     with tqdm(total=schedule.epochs, initial=len(run.history), desc=progress, unit="epoch", disable=progress is None, leave=False) as bar:
         for epoch in range(len(run.history), schedule.epochs):
             total = torch.zeros((), device=device)
-            for k, rows in enumerate(torch.randperm(count, generator=run.generator).tensor_split(batches)):
+            order = torch.randperm(count, generator=run.generator) if plan is None else plan[epoch]
+            batches = max(1, math.ceil(len(order) / schedule.batch))
+            for k, rows in enumerate(order.tensor_split(batches)):
                 for group in descent.param_groups: group["lr"] = rate_at(schedule, (epoch + k / batches) / schedule.epochs)
                 with half_precision(device): value = loss(network, rows, run.generator)
                 descent.zero_grad()
                 value.backward()
                 if schedule.clip: nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
                 descent.step()
-                total += value.detach() * len(rows) / count
+                total += value.detach() * len(rows) / len(order)
             run.finish_epoch(total.item(), keep=epoch >= schedule.epochs - schedule.last)
             bar.set_postfix(loss=f"{run.history[-1]:.4g}")
             bar.update()
     run.use_best()
     return run.history
 
-# %% ../../nbs/420_learners.training.ipynb #e0e3f6ea
+# %% ../../nbs/420_learners.training.ipynb #c5e550fe
 class Run:
     "A training under way, saved and resumed as a whole."
     def __init__(
@@ -148,8 +151,11 @@ class Run:
         "Go on from the checkpoint, if there is a whole one."
         if not self.checkpoint or not self.checkpoint.exists(): return
         state = torch.load(self.checkpoint, map_location=next(self.network.parameters()).device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.descent.load_state_dict(state["descent"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.descent.load_state_dict(state["descent"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{self.checkpoint} holds a training of another network; delete it to begin anew, or give the settings it was begun with") from error
         self.generator.set_state(state["generator"].cpu())
         self.history, self.best = state["history"], state["best"]
 
