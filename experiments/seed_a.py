@@ -9,7 +9,7 @@ seed_a_mt_choices.csv and seed_a_ksdd_choices.csv (which method, K, N and repeat
 import argparse
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from active_defects.data.atomic import write_whole
 from active_defects.data.ksdd import read_ksdd
 from active_defects.data.magnetic_tile import read_magnetic_tile
 from active_defects.data.official_folds import official_folds, segmented_ids
+from active_defects.data.pool import Pool
 from active_defects.data.splits import group_folds, hold_out
 from active_defects.data.weaken import weaken
 from active_defects.formulas.calibration import calibrate
@@ -39,10 +40,13 @@ from active_defects.loop.comparison import choice, curves, group_interval
 from active_defects.loop.experiment import Training, marks, read_rows, run
 
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
-CONFIGURATIONS = {  # name -> learner per data set; the weak models of the folds are the same with no masks
-    "small": {"magnetic tile": SegDecLearner(progress=False), "KolektorSDD": SegDecLearner(size=(320, 128), progress=False)},
-    "trial": {"magnetic tile": SegDecLearner(size=32, width=1 / 16, schedule=Schedule(2, 16, 0.05), progress=False),
-              "KolektorSDD": SegDecLearner(size=(64, 32), width=1 / 16, schedule=Schedule(2, 16, 0.05), progress=False)}}
+SMALL = SegDecLearner(dilate=15, augment=("flips",), schedule=Schedule(12, 8, 0.01, decay=0.0, clip=20.0), progress=False)
+LONGER = replace(SMALL, schedule=replace(SMALL.schedule, epochs=30))  # half of the parts and no mask: more passes for about the same number of steps
+TALL = replace(SMALL, size=(320, 128), dilate=7, schedule=replace(SMALL.schedule, epochs=40))
+TRIAL = SegDecLearner(size=(64, 128), width=1 / 16, schedule=Schedule(2, 16, 0.01, decay=0.0, clip=20.0), progress=False)
+CONFIGURATIONS = {  # name -> learner per data set, and the one that gives out-of-fold opinions
+    "small": {"magnetic tile": SMALL, "magnetic tile, folds": LONGER, "KolektorSDD": TALL, "KolektorSDD, folds": TALL},
+    "trial": dict.fromkeys(["magnetic tile", "magnetic tile, folds"], TRIAL) | dict.fromkeys(["KolektorSDD", "KolektorSDD, folds"], replace(TRIAL, size=(128, 64)))}
 SHARES = (0.065, 0.13, 0.215, 0.325, 0.5)  # of the defective training parts: the paper's 16, 32, 53, 80 and 126 of 246
 SPLIT_SEED, TEST_SHARE = 0, 0.3  # the test side of the magnetic tiles, the same for all repeats
 
@@ -113,6 +117,7 @@ METHODS = ("random", "entropy (= margin)", "average margin", "least confidence",
 def tiles(data):
     "Pool, truth, ids for training and for the test; at least two groups of each category on the test side."
     pool, truth = read_magnetic_tile(data / "magnetic_tile")
+    pool = Pool(pool.table, {i: pool.images[i] for i in pool.ids})  # decoded once, not once per training
     train, test = hold_out(pool, TEST_SHARE, SPLIT_SEED, truth.table.category)
     groups = pool.table.group[test].groupby(truth.table.category[test]).nunique()
     if groups.min() < 2 or len(groups) < truth.table.category.nunique(): raise SystemExit(f"the test side holds too few groups: {groups.to_dict()}; take another SPLIT_SEED")
@@ -122,7 +127,7 @@ def tiles(data):
 def tile_folds(options, k):
     "Out-of-fold opinions of each repeat: one table per repeat."
     pool, truth, train, _ = tiles(options.data)
-    weak, learner = weaken(truth[train]), Folds(options.learner["magnetic tile"], k)
+    weak, learner = weaken(truth[train]), Folds(options.learner["magnetic tile, folds"], k)
     plan = [Training(weak, weak, learner, repeat, "magnetic tile", f"magnetic tile: folds, K = {k}, repeat {repeat}") for repeat in range(options.repeats)]
     return opinions(options.keep, plan, [dict(data="magnetic tile", learner=options.name, k=k, repeat=repeat) for repeat in range(options.repeats)], pool, options.jobs, options.results)
 
@@ -178,9 +183,10 @@ def ksdd_grid(options, k=2):
     "Per fold: masks for N items as the official lists have it, at random where there is no list, and where the out-of-fold opinion is most wrong."
     pool, truth, kinds = ksdd(options.data)
     learner, plan, choices = options.learner["KolektorSDD"], [], []
+    folds_of = Folds(options.learner["KolektorSDD, folds"], k)
     sides = [(repeat, name, fold, truth[folds.index[folds != fold]], truth[folds.index[folds == fold]]) for repeat in range(options.ksdd_repeats) for name, folds in kinds.items() for fold in range(3)]
     weak = [weaken(train) for *_, train, _ in sides]
-    oofs = opinions(options.keep, [Training(w, w, Folds(learner, k), repeat, "KolektorSDD", f"KolektorSDD: folds, K = {k}, {name} fold {fold}, repeat {repeat}") for w, (repeat, name, fold, *_) in zip(weak, sides)],
+    oofs = opinions(options.keep, [Training(w, w, folds_of, repeat, "KolektorSDD", f"KolektorSDD: folds, K = {k}, {name} fold {fold}, repeat {repeat}") for w, (repeat, name, fold, *_) in zip(weak, sides)],
                     [dict(data=f"KolektorSDD, {name} fold {fold}", learner=options.name, k=k, repeat=repeat) for repeat, name, fold, *_ in sides], pool, options.jobs, options.results)
     for (repeat, name, fold, train, test), oof in zip(sides, oofs):
         masked = pd.Index(list(train.masks), name="sample")

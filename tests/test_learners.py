@@ -21,14 +21,15 @@ from active_defects.formulas.reduction import top_mean
 from active_defects.learners import training
 from active_defects.learners.pixel import PixelLearner
 from active_defects.learners.reconstruction import ReconstructionLearner, batch_block_errors, batch_pixel_errors
+from active_defects.learners.segdec import SegDecLearner
 from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.shelf import Shelf, load_weights, model_key, save_weights
 from active_defects.learners.training import Schedule, rate_at
 from scipy.stats import spearmanr
 from tiny import no_room, tiny
 
-LEARNERS = {"M": ReconstructionLearner, "S": UNetLearner, "pixel": PixelLearner}
-NETWORKS = {name: LEARNERS[name] for name in "MS"}
+LEARNERS = {"M": ReconstructionLearner, "S": UNetLearner, "pixel": PixelLearner, "SegDecNet": SegDecLearner}
+NETWORKS = {name: LEARNERS[name] for name in ("M", "S", "SegDecNet")}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(world, name, sch
     pool, truth = world
     learner = replace(tiny(NETWORKS[name]()), schedule=schedule)
     calm = learner.fit(pool, truth, seed=3)
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))  # save after every epoch
+    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-2], -1.0, None))  # save after every epoch
     finish = training.Run.finish_epoch
     for stop in (1, 2, 4):
         def killed(run, *loss, stop=stop, **more):
@@ -119,7 +120,7 @@ def test_a_diverging_training_says_so(world, name):
     with pytest.raises(ValueError, match=r"the training diverged \(loss (nan|inf)\) in epoch \d; lower the rate, or clip the gradient"): learner.fit(*world)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["M", "S"])
 def test_a_size_that_does_not_fit_says_so(world, name):
     with pytest.raises(ValueError, match="multiple of 16, got 40; try 32"): replace(tiny(NETWORKS[name]()), size=40).fit(*world)
 
@@ -132,7 +133,7 @@ def test_an_unknown_shape_says_so():
 def test_no_room_for_a_checkpoint_says_so(world, tmp_path, monkeypatch):
     "torch raises a RuntimeError about positions in a file for this."
     pool, truth = world
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))
+    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-2], -1.0, None))
     with no_room(), pytest.raises(OSError, match="cannot write .*m.checkpoint"): tiny(UNetLearner()).fit(pool, truth, checkpoint=tmp_path / "m.checkpoint")
     assert list(tmp_path.iterdir()) == []
 
@@ -323,7 +324,8 @@ def test_pictures_of_any_shape_in_one_pool(zoo, name, channels):
     assert np.isfinite(opinion(model, pool)).all() and len(opinion(model, pool)) == len(pool)
     if name != "M":
         prediction = model(pool)
-        assert prediction.maps.shape == (8, 32, 32) and prediction.maps.min() >= 0 and prediction.maps.max() <= 1
+        side = np.broadcast_to(model.learner.size, 2) // (8 if name == "SegDecNet" else 1)
+        assert prediction.maps.shape == (8, *side) and prediction.maps.min() >= 0 and prediction.maps.max() <= 1
         assert list(model(pool[["z5", "z1"]]).ids) == ["z5", "z1"]
 
 

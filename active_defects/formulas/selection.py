@@ -13,7 +13,7 @@ import pandas as pd
 
 from .contracts import ranked
 
-# %% ../../nbs/190_formulas.selection.ipynb #bcda48fb
+# %% ../../nbs/190_formulas.selection.ipynb #be63f2ac
 def select(
     scores: pd.Series, # value of labeling each sample, finite; index: sample id; higher is first
     batch: int, # number of samples to ask about, >= 1
@@ -21,19 +21,22 @@ def select(
     at_least: int = 0, # M: this many of each category come before anyone's next; 0 guarantees nothing
     quotas: Mapping | None = None, # category -> its own M, in place of one `at_least` for all
     seed: int = 0, # settles ties by a hash of (seed, id)
+    strict: bool = False, # a batch larger than the pool, or a category smaller than its guarantee, is an error; False: as much as there is
 ) -> pd.Index: # at most `batch` sample ids in the order taken, best first
     "The ids to ask about [Active learning with mixed supervision, §3.4]."
     if batch < 1: raise ValueError(f"batch must be at least 1, got {batch}")
+    if strict and batch > len(scores): raise ValueError(f"{batch} samples are asked for, and the pool has {len(scores)}; ask for fewer, or say strict=False to get all of them")
     if by is None:
         if at_least or quotas: raise ValueError("`at_least` and `quotas` count per category; give the categories as `by`")
         return ranked(_top(scores, batch), seed)[:batch]
     order = ranked(scores, seed)
     turn = _turn(order, by)
     guaranteed = _guarantee(by.loc[order], at_least, quotas)
+    if strict: _require_sizes(by.loc[order], guaranteed)
     later = np.where(turn < guaranteed, turn, np.inf)
     return order[np.argsort(later, kind="stable")][:batch]
 
-# %% ../../nbs/190_formulas.selection.ipynb #a675bc8d
+# %% ../../nbs/190_formulas.selection.ipynb #f8023656
 def _top(scores: pd.Series, count: int) -> pd.Series:
     values = scores.to_numpy(float)
     if not np.isfinite(values).all() or count >= len(values): return scores
@@ -45,6 +48,12 @@ def _turn(order: pd.Index, by: pd.Series) -> np.ndarray:
     if len(unknown): raise ValueError(f"{len(unknown)} samples have no category, {unknown[0]!r} for example; name one for them, 'unknown' if need be")
     if by.index.has_duplicates: raise ValueError("`by` names the category of a sample twice; drop its duplicated ids")
     return by.loc[order].groupby(by.loc[order].to_numpy()).cumcount().to_numpy()
+
+def _require_sizes(category: pd.Series, guaranteed: np.ndarray) -> None:
+    sizes = category.groupby(category.to_numpy()).transform("size").to_numpy()
+    if (short := guaranteed > sizes).any():
+        k = int(short.argmax())
+        raise ValueError(f"{guaranteed[k]:g} samples of {category.iloc[k]!r} are guaranteed, and there are {sizes[k]}; lower the guarantee, or say strict=False to take what there is")
 
 def _guarantee(category: pd.Series, at_least: int, quotas: Mapping | None) -> np.ndarray:
     if at_least and quotas: raise ValueError("give `at_least` or `quotas`, not both")

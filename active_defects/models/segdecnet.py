@@ -65,7 +65,7 @@ def norm_block(
     nn.init.xavier_normal_(convolution.weight)
     return [convolution, FeatureNorm(width), nn.ReLU(inplace=True)]
 
-# %% ../../nbs/315_models.segdecnet.ipynb #c9258414
+# %% ../../nbs/315_models.segdecnet.ipynb #f182fdff
 class SegDecNet(nn.Module):
     "Segmentation at an eighth of the size, and a decision that looks at its features [Božič et al. 2021; SPEC 1.2]."
     def __init__(
@@ -94,7 +94,8 @@ class SegDecNet(nn.Module):
         height, width = x.shape[2:]
         if height % 8 or width % 8: raise ValueError(f"sides must be multiples of 8, got {height} × {width}; resize to {-(-height // 8) * 8} × {-(-width // 8) * 8}")
         if (height // 64) * (width // 64) < 2: raise ValueError(f"{height} × {width} is too small: the last norm needs two pixels; give at least 64 × 128")
-        features = self.volume(x)
+        with torch.autocast(x.device.type, enabled=False): first = self.volume[:3](x)
+        features = self.volume[3:](first)
         maps = self.segmentation(features)
         seen, logits = (features.detach(), maps.detach()) if self.stop else (features, maps)
         extracted = self.extractor(torch.cat([seen, logits], dim=1))
