@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import datetime
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -137,7 +136,9 @@ def alone(what, name, dtype, options):
     case = Case(what, dtype, options.width, options.together)
     case.networks = {name: case.networks[name]}
     for _ in range(2): case.run(name)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if platform.system() == "Linux" else 1024) / 1024)
+    status = Path("/proc/self/status")  # there, unlike getrusage, a process does not inherit the peak of the one that started it
+    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) if status.exists() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(peak / 1024)
 
 
 def rule():
@@ -150,7 +151,6 @@ def rule():
             f()
             took.append(time.process_time() - start)
         return min(took)
-    rows = []
     for k, i, o, h, w, n in [(15, 64, 1024, 80, 29, 1), (15, 64, 1024, 8, 8, 8), (15, 16, 256, 80, 29, 1), (15, 16, 256, 16, 16, 8), (15, 8, 128, 80, 29, 1), (15, 8, 128, 8, 8, 8), (15, 4, 64, 80, 29, 1),
                              (11, 16, 64, 80, 29, 4), (9, 64, 64, 80, 29, 1), (7, 64, 64, 80, 29, 1), (5, 64, 64, 160, 58, 1), (5, 64, 64, 320, 116, 1)]:
         layers = [LargeConv2d(i, o, k, method=method) for method in ("direct", "tiles")]
@@ -158,9 +158,8 @@ def rule():
         with torch.no_grad(): use = [best(lambda: layer(x)) for layer in layers]
         train = [best(lambda: layer(x).backward(g), 2) for layer in layers]
         cut = best_tiling(h, w, k, i, o)
-        rows.append(dict(kernel=k, channels=i, outputs=o, height=h, width=w, batch=n, fewer_multiplications=round(n * h * w * k * k * i * o / cut.multiplications(i, o, n), 1),
-                         faster_in_use=round(use[0] / use[1], 2), faster_in_training=round(train[0] / train[1], 2), auto="tiles" if prefers_tiles(cut, i, o, n) else "direct"))
-    print(pd.DataFrame(rows).to_string())
+        print(dict(kernel=k, channels=i, outputs=o, height=h, width=w, batch=n, fewer_multiplications=round(n * h * w * k * k * i * o / cut.multiplications(i, o, n), 1),
+                         faster_in_use=round(use[0] / use[1], 2), faster_in_training=round(train[0] / train[1], 2), auto="tiles" if prefers_tiles(cut, i, o, n) else "direct"), flush=True)
 
 
 def main():

@@ -40,8 +40,8 @@ from active_defects.loop.comparison import choice, curves, group_interval
 from active_defects.loop.experiment import Training, marks, read_rows, run
 
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
-SMALL = SegDecLearner(dilate=15, augment=("flips",), schedule=Schedule(12, 8, 0.01, decay=0.0, clip=20.0), progress=False)
-LONGER = replace(SMALL, schedule=replace(SMALL.schedule, epochs=30))  # half of the parts and no mask: more passes for about the same number of steps
+SMALL = SegDecLearner(dilate=15, augment=("flips",), schedule=Schedule(10, 8, 0.01, decay=0.0, clip=20.0), progress=False)
+LONGER = replace(SMALL, schedule=replace(SMALL.schedule, epochs=24))  # half of the parts, and no mask: more passes
 TALL = replace(SMALL, size=(320, 128), dilate=7, schedule=replace(SMALL.schedule, epochs=40))
 TRIAL = SegDecLearner(size=(64, 128), width=1 / 16, schedule=Schedule(2, 16, 0.01, decay=0.0, clip=20.0), progress=False)
 CONFIGURATIONS = {  # name -> learner per data set, and the one that gives out-of-fold opinions

@@ -115,7 +115,7 @@ def train(
     run.use_best()
     return run.history
 
-# %% ../../nbs/420_learners.training.ipynb #c5e550fe
+# %% ../../nbs/420_learners.training.ipynb #007acfb8
 class Run:
     "A training under way, saved and resumed as a whole."
     def __init__(
@@ -150,12 +150,7 @@ class Run:
     def resume(self) -> None:
         "Go on from the checkpoint, if there is a whole one."
         if not self.checkpoint or not self.checkpoint.exists(): return
-        state = torch.load(self.checkpoint, map_location=next(self.network.parameters()).device, weights_only=True)
-        try:
-            self.network.load_state_dict(state["network"])
-            self.descent.load_state_dict(state["descent"])
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{self.checkpoint} holds a training of another network; delete it to begin anew, or give the settings it was begun with") from error
+        state = _restore(self.checkpoint, self.network, self.descent)
         self.generator.set_state(state["generator"].cpu())
         self.history, self.best = state["history"], state["best"]
 
@@ -163,6 +158,16 @@ class Run:
         "Put the remembered weights into the network, ready to be used."
         if self.best: self.network.load_state_dict(self.best[1])
         self.network.eval()
+
+# %% ../../nbs/420_learners.training.ipynb #3002a926
+def _restore(file, network, descent):
+    state = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
+    try:
+        network.load_state_dict(state["network"])
+        descent.load_state_dict(state["descent"])
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{file} holds a training of another network; delete it to begin anew, or give the settings it was begun with") from error
+    return state
 
 # %% ../../nbs/420_learners.training.ipynb #201e16b9
 def with_weights(
