@@ -1,6 +1,6 @@
 """How much faster this SegDecNet is than the simplest correct one, with the same weights in the same run, and whether both say the same.
 
-    python experiments/bench_segdecnet.py [--threads 2] [--repeats 5] [--cases train1 train10 use1 use4] [--types float32 bfloat16] [--width 1.0] [--together 5]
+    python experiments/bench_segdecnet.py [--threads 2] [--repeats 5] [--cases train1 train10 use1 use4] [--types float32 bfloat16] [--width 1.0] [--together 2]
     python experiments/bench_segdecnet.py --rule     # the large layer alone, at many sizes: when tiles of waves pay
 
 Writes nbs/results/bench_segdecnet.csv. The two take turns (A B A B …), so that a busy machine disturbs both alike: compare ratios, not seconds. Peak memory is that of a process of its own for each row.
@@ -169,7 +169,7 @@ def main():
     parser.add_argument("--cases", nargs="+", default=list(REFERENCE), choices=list(REFERENCE))
     parser.add_argument("--types", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--together", type=int, default=5, help="images at a time in ours; gradients are summed either way")
+    parser.add_argument("--together", type=int, default=2, help="images at a time in ours; gradients are summed either way")
     parser.add_argument("--peak", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--rule", action="store_true")

@@ -4,7 +4,7 @@
 
 Every training is done once and leaves one row; what has a row is not done again, so a killed command goes on where it stopped, and the same command in a second terminal takes its share.
 Order: out-of-fold opinions of one K, the grid of that K (repeat 0 of everything first), KolektorSDD after the first K, then the next K.
-Writes into nbs/results: seed_a_folds.csv (weak models), seed_a_oof.csv (their out-of-fold logits), seed_a_mt.csv and seed_a_ksdd.csv (one row per training),
+Writes into nbs/results: seed_a_folds.csv (weak models), seed_a_oof.csv (their out-of-fold logits), seed_a_mt.csv and seed_a_ksdd.csv (one row per training), seed_a_parts.csv (the tiles),
 seed_a_mt_choices.csv and seed_a_ksdd_choices.csv (which method, K, N and repeat led to which training). --results writes elsewhere, e.g. for a trial."""
 import argparse
 import logging
@@ -124,6 +124,13 @@ def tiles(data):
     return pool, truth, train, test
 
 
+def tile_facts(options):
+    "What the page needs to know about the parts: a table of verdicts, kinds, groups and sides."
+    pool, truth, _, test = tiles(options.data)
+    table = pd.DataFrame(dict(defective=truth.table.defective.astype(bool), category=truth.table.category, group=pool.table.group, test=pool.ids.isin(test)), index=pool.ids)
+    write_whole(options.results / "seed_a_parts.csv", lambda file: table.to_csv(file))
+
+
 def tile_folds(options, k):
     "Out-of-fold opinions of each repeat: one table per repeat."
     pool, truth, train, _ = tiles(options.data)
@@ -135,6 +142,7 @@ def tile_folds(options, k):
 def tile_grid(options, k):
     "Methods × N of each repeat, and the two reference points."
     pool, truth, train, test = tiles(options.data)
+    tile_facts(options)
     strong = truth[train]
     candidates = pd.Index(sorted(strong.masks), name="sample")
     verdicts, category = strong.table.defective.astype(bool), strong.table.category

@@ -30,13 +30,14 @@ class FeatureNorm(nn.Module):
         wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         return _RootNorm.apply(wide, self.scale, self.bias, self.eps)
 
-# %% ../../nbs/315_models.segdecnet.ipynb #6f05a1ed
+# %% ../../nbs/315_models.segdecnet.ipynb #efbd4ead
 class _RootNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, scale, bias, eps):
         centered = x - x.mean(dim=(2, 3), keepdim=True)
-        std = torch.linalg.vector_norm(centered, dim=(2, 3), keepdim=True) / (x[0, 0].numel() - 1) ** 0.5
+        std = (centered.square().sum(dim=(2, 3), keepdim=True) / (x.shape[2] * x.shape[3] - 1)).sqrt()
         root = (std + eps).rsqrt()
+        if not any(ctx.needs_input_grad): return centered.mul_(scale * root).add_(bias)
         ctx.save_for_backward(centered, std, root, scale)
         return torch.addcmul(bias, centered, scale * root)
 
@@ -44,7 +45,7 @@ class _RootNorm(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         centered, std, root, scale = ctx.saved_tensors
-        factor, pixels = scale * root, centered[0, 0].numel()
+        factor, pixels = scale * root, centered.shape[2] * centered.shape[3]
         total, along = gradient.sum(dim=(2, 3), keepdim=True), (gradient * centered).sum(dim=(2, 3), keepdim=True)
         bend = torch.where(std > 0, -0.5 * factor * root ** 2 * along / ((pixels - 1) * std), 0)
         back = torch.addcmul(-factor * total / pixels, gradient, factor).addcmul_(centered, bend)
