@@ -81,18 +81,27 @@ def lesson(seed=1, n=3, channels=1, size=SIZE):
 
 
 def test_outputs_equal_the_equations_at_full_width():
-    network = made(channels=3)
-    images, masks, weights, verdicts, known = lesson(channels=3)
-    exact = {k: w.double() for k, w in network.state_dict().items()}
-    with torch.inference_mode():
-        decision, maps = network(images.float())
-        true_decision, true_maps = by_the_book(exact, images, stop=True)
-    assert (decision - true_decision).abs().max() <= 1e-6 * max(1, true_decision.abs().max())
-    assert (maps - true_maps).abs().max() <= 8e-6
-    small_masks, small_weights = reduce_by_eight(masks), reduce_by_eight(weights)
-    ours = mixed_losses(decision, verdicts.float(), segmentation_losses(maps, small_masks.float(), small_weights.float()), known.float(), balance_at(10, 50), 1.0).sum()
-    true = loss_by_the_book(true_decision, true_maps, verdicts, small_masks, small_weights, known, 10, 50, 1.0)
-    assert abs(ours.item() - true.item()) <= 2.4e-7 * max(1, abs(true.item())) * 4
+    """In float64 to the last digits. In float32 the plain implementation is itself up to 2e-6 away from the truth in the decision and 1e-5 in the map:
+    ours must not be further away, on the mean of three networks."""
+    ours, plain = [], []
+    for seed in range(3):
+        network = made(channels=3, seed=seed)
+        images, masks, weights, verdicts, known = lesson(seed=seed + 1, channels=3)
+        exact = {k: w.double() for k, w in network.state_dict().items()}
+        small_masks, small_weights = reduce_by_eight(masks), reduce_by_eight(weights)
+        with torch.inference_mode():
+            truth = by_the_book(exact, images, stop=True)
+            book = by_the_book(network.state_dict(), images.float(), stop=True)
+            seen = network(images.float())
+            loss = mixed_losses(seen[0], verdicts.float(), segmentation_losses(seen[1], small_masks.float(), small_weights.float()), known.float(), balance_at(10, 50), 1.0).sum()
+            if seed == 0:
+                for said, true in zip(network.double()(images), truth): assert (said - true).abs().max() <= 1e-11
+        true_loss = loss_by_the_book(*truth, verdicts, small_masks, small_weights, known, 10, 50, 1.0)
+        assert abs(loss.item() - true_loss.item()) <= 2.4e-7 * max(1, true_loss.item()) * 4
+        ours.append([(said - true).abs().max().item() for said, true in zip(seen, truth)])
+        plain.append([(said - true).abs().max().item() for said, true in zip(book, truth)])
+    ours, plain = np.mean(ours, axis=0), np.mean(plain, axis=0)
+    assert (ours <= 1.5 * plain + [3e-7, 1e-6]).all(), (ours, plain)
 
 
 @pytest.mark.parametrize("stop", [True, False])

@@ -22,13 +22,13 @@ from .folds import packed, unpacked
 from .prediction import Prediction
 from .shelf import Shelf, load_weights, model_key, save_weights
 
-# %% ../../nbs/470_learners.pseudo.ipynb #2245e63d
+# %% ../../nbs/470_learners.pseudo.ipynb #ab0b19b5
 @dataclass(frozen=True)
 class PseudoMasks:
     "Learn, guess masks for parts like those that have one, and learn again [Belharbi et al. 2021; SPEC 4]."
     learner: object # gives maps and features, and heeds the column `trust` of the labels, as SegDecLearner does
     trust: float = 0.1 # weight of a guessed mask beside a drawn one, in (0, 1]; that of the reference's code
-    neighbors: int = 40 # how many of the nearest parts each drawn mask may lend its shape of knowledge to, >= 1; that of the reference's code
+    neighbors: int = 40 # how many of the nearest parts each drawn mask may vouch for, >= 1; that of the reference's code
     distance: str = "cosine" # [design] between features of the model: "cosine" or "euclidean"; the reference compares colors of whole images
     threshold: float = 0.5 # [design] pixels of the map from here on are guessed to be defective, in (0, 1)
     at_least: int = 1 # [design] pixels, at the image's size, below which a guess is left out, >= 1
