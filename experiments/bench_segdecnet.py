@@ -3,7 +3,7 @@
     python experiments/bench_segdecnet.py [--threads 2] [--repeats 5] [--cases train1 train10 use1 use4] [--types float32 bfloat16] [--width 1.0] [--together 2]
     python experiments/bench_segdecnet.py --rule     # the large layer alone, at many sizes: when tiles of waves pay
 
-Writes nbs/results/bench_segdecnet.csv. The two take turns (A B A B …), so that a busy machine disturbs both alike: compare ratios, not seconds. Peak memory is that of a process of its own for each row.
+Writes nbs/results/bench_segdecnet.csv; rows of other cases stay as they are. The two take turns (A B A B …), so that a busy machine disturbs both alike: compare ratios, not seconds. Peak memory is that of a process of its own for each row.
 `THP_MEM_ALLOC_ENABLE=1` in front makes PyTorch ask Linux for large memory pages; that helps both."""
 import argparse
 import contextlib
@@ -185,6 +185,10 @@ def main():
             print(rows[-2], rows[-1], sep="\n", flush=True)
     table = pd.DataFrame(rows).assign(together=options.together, size=f"3x{HEIGHT}x{WIDTH}", width=options.width, threads=options.threads, large_pages=os.environ.get("THP_MEM_ALLOC_ENABLE", "0"),
                                       cpu=torch.backends.cpu.get_cpu_capability(), version=__version__, torch=torch.__version__, date=datetime.date.today().isoformat())
+    if options.out.is_file():
+        old = pd.read_csv(options.out)
+        told = old.merge(table[["what", "dtype"]].drop_duplicates(), how="left", indicator=True)._merge.eq("left_only").to_numpy()
+        table = pd.concat([old[told], table])
     write_whole(options.out, lambda path: table.to_csv(path, index=False))
     print(table[["what", "implementation", "dtype", "median", "min", "max", "times_faster", "off_plain_float32", "peak_mib", "reference_seconds"]].to_string())
 
