@@ -42,10 +42,13 @@ from active_defects.loop.experiment import Training, marks, read_rows, run
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
 SMALL = SegDecLearner(dilate=15, augment=("flips",), schedule=Schedule(10, 8, 0.01, decay=0.0, clip=20.0), progress=False)
 LONGER = replace(SMALL, schedule=replace(SMALL.schedule, epochs=24))  # half of the parts, and no mask: more passes
-TALL = replace(SMALL, size=(320, 128), dilate=7, schedule=replace(SMALL.schedule, epochs=40))
+TALL = replace(SMALL, size=(320, 128), dilate=7, schedule=replace(SMALL.schedule, epochs=20))
 TRIAL = SegDecLearner(size=(64, 128), width=1 / 16, schedule=Schedule(2, 16, 0.01, decay=0.0, clip=20.0), progress=False)
+TILES = dict(size=(384, 256), channels=1, progress=False)  # the paper's network on tiles: KolektorSDD2's settings, the tiles' own shape
 CONFIGURATIONS = {  # name -> learner per data set, and the one that gives out-of-fold opinions
-    "small": {"magnetic tile": SMALL, "magnetic tile, folds": LONGER, "KolektorSDD": TALL, "KolektorSDD, folds": TALL},
+    "small": {"magnetic tile": SMALL, "magnetic tile, folds": LONGER, "KolektorSDD": TALL, "KolektorSDD, folds": replace(TALL, schedule=replace(TALL.schedule, epochs=40))},
+    "paper": {"magnetic tile": replace(SegDecLearner.paper("KSDD2"), **TILES), "magnetic tile, folds": replace(SegDecLearner.paper("KSDD2", masks=False), **TILES),
+              "KolektorSDD": replace(SegDecLearner.paper("KSDD"), progress=False), "KolektorSDD, folds": replace(SegDecLearner.paper("KSDD", masks=False), progress=False)},
     "trial": dict.fromkeys(["magnetic tile", "magnetic tile, folds"], TRIAL) | dict.fromkeys(["KolektorSDD", "KolektorSDD, folds"], replace(TRIAL, size=(128, 64)))}
 SHARES = (0.065, 0.13, 0.215, 0.325, 0.5)  # of the defective training parts: the paper's 16, 32, 53, 80 and 126 of 246
 SPLIT_SEED, TEST_SHARE = 0, 0.3  # the test side of the magnetic tiles, the same for all repeats
