@@ -371,3 +371,47 @@ def test_ten_stand_ins_sort_as_they_count():
                                                (np.zeros(3), 3, 1, "do not fit"), (np.full((3, 2), np.nan), 3, 1, "not finite")])
 def test_what_stand_ins_refuse(x, count, k, says):
     with pytest.raises(ValueError, match=says): stand_in_categories(x, [f"s{n}" for n in range(count)], k=k)
+
+
+# ---- found by a second reader
+
+def test_a_threshold_that_float32_rounds_does_not_turn_the_order():
+    p = np.float32([0.1, 0.6])  # float32 0.1 lies above 0.1
+    assert calibrate(p, 0.1, "range") == pytest.approx([0.5, 1], abs=1e-6)
+    assert calibrate(np.float32([0.3, 0.7]), 0.7, "range") == pytest.approx([0, 0.5], abs=1e-6)
+
+
+@pytest.mark.parametrize("low, high, message", [(0.9, 0.1, "exchange them"), (-3, None, "must lie in"), (np.nan, 1, "not a number")])
+def test_ends_of_the_hinge_are_probabilities_in_order(low, high, message):
+    with pytest.raises(ValueError, match=message): calibrate([0.1, 0.9], 0.5, "range", low, high)
+
+
+def test_calibration_names_what_does_not_fit():
+    with pytest.raises(ValueError, match="one model has one threshold"): calibrate([0.1], [0.2, 0.3])
+    for bad in ([0.3], ["good"]):
+        with pytest.raises(ValueError, match="True or False"): expected_calibration_error([0.1], bad)
+    with pytest.raises(ValueError, match="one row"): expected_calibration_error([[0.1]], [[True]])
+    with pytest.raises(ValueError, match="no value, 'b' for example"): expected_calibration_error(pd.Series([0.1], ["a"]), pd.Series([True, False], ["a", "b"]))
+    for bounds in ((0, 1), (100, 0.01), (np.nan, 1), (1, np.inf)):
+        with pytest.raises(ValueError, match="above 0"): temperature([-1.0, 2.0, 1.0], [False, True, False], bounds)
+
+
+def test_quotas_deal_whole_parts():
+    average = pd.Series({"A": 0.2, "B": 0.3})
+    for size in (1.5, np.inf, np.nan, -1):
+        with pytest.raises(ValueError, match="number of parts"): quotas(average, pd.Series({"A": size, "B": 1}), 1)
+    with pytest.raises(ValueError, match="whole number"): quotas(average, pd.Series({"A": 2, "B": 1}), 2.5)
+
+
+def test_select_takes_quotas_as_they_come_and_refuses_what_cannot_be_kept():
+    scores, by = pd.Series({"a": 0.3, "b": 0.2, "c": 0.1}), pd.Series({"a": "x", "b": "x", "c": "y"})
+    assert select(scores, 1, by=by, quotas=pd.Series({"y": 1})).tolist() == ["c"]
+    with pytest.raises(ValueError, match="'zzz' are guaranteed, and there is none"): select(scores, 2, by=by, quotas={"zzz": 2}, strict=True)
+    assert select(scores, 2, by=by, quotas={"zzz": 2}).tolist() == ["a", "b"]
+    with pytest.raises(ValueError, match="missing"): select(scores, 2, by=by, quotas={"y": np.nan})
+    with pytest.raises(ValueError, match="whole number"): select(scores, 2.5)
+
+
+def test_stand_ins_need_each_id_once_and_a_feature():
+    with pytest.raises(ValueError, match="named twice"): stand_in_categories(np.eye(3), ["a", "a", "b"], 2)
+    with pytest.raises(ValueError, match="one row per part"): stand_in_categories(np.zeros((3, 0)), ["a", "b", "c"], 1)

@@ -269,3 +269,20 @@ def test_leaked_finds_kin_across_folds():
     assert leaked(folds, pd.Series({"d": "y", "c": "y", "b": "x", "a": "x"})).tolist() == ["a", "b"]
     with pytest.raises(ValueError, match="says nothing about 'd'"):
         leaked(folds, pd.Series({"a": 1, "b": 1, "c": 2}))
+
+
+def test_kin_that_is_unknown_is_not_taken_for_no_kin():
+    folds = pd.Series({"a": 0, "b": 1})
+    with pytest.raises(ValueError, match="says nothing about 'a' and 1 others"): leaked(folds, pd.Series({"a": None, "b": None}, dtype=object))
+
+
+def test_ids_that_are_no_names_are_named(tmp_path):
+    path = tmp_path / "ksdd_folds.json"
+    path.write_text(json.dumps({"test": [["kos01"]], "splits": {}}))
+    with pytest.raises(ValueError, match="no fold for 1 and 0 others"): official_folds([1], path)
+
+
+def test_a_table_without_lists_is_not_a_split(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("id,group\n1,2\n")
+    with pytest.raises(ValueError, match="is not a list of KolektorSDD2's masks"): read_ksdd2_split(path, 16)

@@ -135,3 +135,16 @@ def test_the_picture_says_what_it_shows():
     figure = plot_unseen({"frequency": unseen(epoch_rows(*KSDD2, epochs=10, seed=0), KSDD2[1])})
     assert "frequency, 0 left after 10, none from epoch 9 on" in figure.layout.meta["alt"]
     assert list(figure.data[0].y)[:2] == [1839, 1593]
+
+
+def test_rows_of_two_integer_types_stay_integers():
+    rows = epoch_rows(np.uint64([0, 1]), np.int64([2, 3, 4]), epochs=2, seed=0)
+    assert {row.dtype.kind for row in rows} == {"i"}
+    assert lists(rows) == lists(epoch_rows(np.arange(2), np.arange(2, 5), epochs=2, seed=0))
+
+
+def test_numbers_below_zero_and_tables_are_refused():
+    with pytest.raises(ValueError, match="epochs must not be negative"): epoch_rows(np.arange(2), np.arange(2, 5), -1, 0)
+    with pytest.raises(ValueError, match="one row each"): epoch_rows(np.arange(2)[None], np.arange(2, 5)[None], 1, 0)
+    with pytest.raises(ValueError, match="count must not be negative"): draw_negatives([0, 1], -1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="got inf"): usage_probabilities([np.inf, 2])

@@ -20,7 +20,7 @@ from .labels import Labels, mask_of
 from .pool import Pool
 from .resize import fit_channels, resize, resize_mask
 
-# %% ../../nbs/290_data.batches.ipynb #d8727b27
+# %% ../../nbs/290_data.batches.ipynb #c1b713f3
 def stream(
     pool: Pool, # images to load
     size: int | tuple[int, int] | None, # side of the square they are resized to, or (height, width), pixels; None: as they are, all of one size
@@ -30,6 +30,7 @@ def stream(
     progress: str | None = None, # text of a progress bar; None: silent
 ) -> Iterator[tuple[list[str], Tensor]]: # ids and images, (n, channels, height, width) float32 in [0, 1], in the order of the pool
     "Load, resize and batch, a few batches ahead."
+    if batch < 1: raise ValueError(f"batch must be at least 1, got {batch}")
     ids = list(pool.ids)
     pieces = [ids[k:k + batch] for k in range(0, len(ids), batch)]
     load = lambda piece: _stacked(piece, [_channels_first(_resized(fit_channels(pool.images[i], channels), size, pad)) for i in piece])
@@ -50,7 +51,7 @@ def _stacked(ids, images):
     if other is not None: raise ValueError(f"{ids[0]!r} is {images[0].shape[1:]}, {ids[other]!r} is {images[other].shape[1:]} (rows, columns): images of one batch have one size; give `size`")
     return torch.from_numpy(np.stack(images))
 
-# %% ../../nbs/290_data.batches.ipynb #7b8e02c4
+# %% ../../nbs/290_data.batches.ipynb #b186f6ea
 def image_tensor(
     pool: Pool, # images to load
     size: int | tuple[int, int] | None, # side, or (height, width), pixels; None: as they are, all of one size
@@ -59,6 +60,7 @@ def image_tensor(
     progress: str | None = None, # text of a progress bar; None: silent
 ) -> Tensor: # (N, channels, height, width) float32 in [0, 1], in the order of the pool
     "All images of a pool as one tensor."
+    if size is None and not len(pool): raise ValueError("a pool without images has no size of its own; give `size`")
     out, filled = torch.empty(len(pool), channels, *(_sides(size) if size else pool.images[pool.ids[0]].shape[:2])), 0
     for ids, images in stream(pool, size, channels, pad=pad, progress=progress):
         if images.shape[1:] != out.shape[1:]: raise ValueError(f"{ids[0]!r} is {tuple(images.shape[2:])}, {pool.ids[0]!r} {tuple(out.shape[2:])}: images of one tensor have one size; give `size`")
@@ -74,13 +76,15 @@ def mask_tensor(
     dilate: int = 1, # side of the square by which each mask grows at its own size, before it is resized, pixels; 1: as drawn
 ) -> Tensor: # (N, 1, height, width) float32 in [0, 1]: share of each pixel that is defective
     "All masks as one tensor; soft at the edges, since a small pixel may be half a defect."
-    if dilate < 1: raise ValueError(f"dilate is the side of a square in pixels, at least 1, got {dilate}")
+    if not (dilate >= 1 and dilate % 1 == 0): raise ValueError(f"dilate is the side of a square in whole pixels, at least 1, got {dilate}")
+    silent = pool.ids[labels.table.defective.reindex(pool.ids).isna().to_numpy()]
+    if len(silent): raise ValueError(f"{silent[0]!r} and {len(silent) - 1} others have no verdict, so their masks are unknown; use labels.strong_ids")
     masks = np.zeros((len(pool), 1, *_sides(size)), np.float32)
     for k, i in enumerate(pool.ids):
         if labels.table.defective[i]: masks[k, 0] = resize_mask(maximum_filter(mask_of(labels, i, pool.images[i].shape[:2]), dilate), size, pad)
     return torch.from_numpy(masks)
 
-def _sides(size): return (size, size) if isinstance(size, int) else tuple(size)
+def _sides(size): return (size, size) if np.ndim(size) == 0 else tuple(size)
 
 # %% ../../nbs/290_data.batches.ipynb #d52b54e0
 def relight(

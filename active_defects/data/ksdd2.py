@@ -62,12 +62,14 @@ def read_ksdd2_split(
     if str(n) not in lists: raise ValueError(f"{path} has no list of {n} masks; choose {', '.join(lists)}")
     return sorted(map(str, lists[str(n)]))
 
-# %% ../../nbs/267_data.ksdd2.ipynb #09ac2d6a
+# %% ../../nbs/267_data.ksdd2.ipynb #d726cbb8
 def _lists(path):
     try:
         if path.suffix != ".csv": return json.loads(path.read_text())["segmented_positive_ids"]
         table = pd.read_csv(path, dtype={"id": str})
-        return {column.removeprefix("segmented_"): table.id[table[column] == 1].tolist() for column in table if column.startswith("segmented_")}
+        lists = [column for column in table if column.startswith("segmented_")]
+        if not lists: raise KeyError("segmented_")
+        return {column.removeprefix("segmented_"): table.id[table[column] == 1].tolist() for column in lists}
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"is not a list of KolektorSDD2's masks ({type(error).__name__}: {error})"
         raise ValueError(f"{path} {what}; give ksdd2_segmented_ids.json or ksdd2_splits.csv") from error

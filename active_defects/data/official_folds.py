@@ -23,7 +23,7 @@ def official_folds(
     rows = _rows(path).query("subset == 'test'")
     return _of_items(ids, rows.set_index("item").fold.astype(int), path).rename("fold")
 
-# %% ../../nbs/285_data.official_folds.ipynb #14038dea
+# %% ../../nbs/285_data.official_folds.ipynb #939f6c85
 def _rows(path):
     path, columns = Path(path), ["n_positive", "n_segmented", "fold", "subset", "item", "segmented"]
     try:
@@ -38,22 +38,22 @@ def _rows(path):
 
 def _of_items(ids, values, path):
     ids = pd.Index(list(ids), dtype=object)
-    item = pd.Series(ids.str.split("/").str[0], index=ids, dtype=object)
+    item = pd.Series([str(i).split("/")[0] for i in ids], index=ids, dtype=object)
     unknown = ids[~item.isin(values.index)]
     if len(unknown): raise ValueError(f"{path} has no fold for {unknown[0]!r} and {len(unknown) - 1} others; give ids like 'kos01/Part5', from read_ksdd")
     return item.map(values)
 
-# %% ../../nbs/285_data.official_folds.ipynb #23629cc2
+# %% ../../nbs/285_data.official_folds.ipynb #c7965123
 def leaked(
     folds: pd.Series, # fold of each sample; index: sample id
     kin: pd.Series, # what belongs together has the same value: groups, or fingerprints of files; index covers that of `folds`
 ) -> pd.Index: # ids whose kin lie in more than one fold, so that their test is no test
     "Samples that a model has met in its training."
-    missing = folds.index.difference(kin.index)
+    missing = folds.index.difference(kin.index[kin.notna()])
     if len(missing): raise ValueError(f"`kin` says nothing about {missing[0]!r} and {len(missing) - 1} others; give a value for each sample of the folds")
     return folds.index[folds.groupby(kin.loc[folds.index].to_numpy()).transform("nunique") > 1]
 
-# %% ../../nbs/285_data.official_folds.ipynb #6dc7e84e
+# %% ../../nbs/285_data.official_folds.ipynb #62e935fb
 def segmented_ids(
     truth: Labels, # of KolektorSDD, from `read_ksdd`
     path: str | Path, # ksdd_folds.json, or ksdd_folds.csv
@@ -65,7 +65,7 @@ def segmented_ids(
     chosen = rows[(rows.n_segmented == n) & (rows.fold == fold)].set_index("item").segmented
     if chosen.empty:
         there = {name: sorted(rows[name].astype(int).unique().tolist()) for name in ("fold", "n_segmented")}
-        raise ValueError(f"{path} has no fold {fold} with {n} masks; choose a fold of {there['fold']} and n of {there['n_segmented']}")
+        raise ValueError(f"{path} has no fold {fold!r} with {n!r} masks; choose a fold of {there['fold']} and n of {there['n_segmented']}")
     defective = truth.ids[truth.table.defective.fillna(False).to_numpy(bool)]
     outside = official_folds(defective, path).eq(fold)
     return [i for i in defective[~outside] if chosen.get(i.split("/")[0]) == 1]

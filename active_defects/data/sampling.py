@@ -12,19 +12,20 @@ import numpy as np
 
 from ..formulas.contracts import seed_of
 
-# %% ../../nbs/295_data.sampling.ipynb #1b7fd15e
+# %% ../../nbs/295_data.sampling.ipynb #2949d2a5
 def usage_probabilities(
     used: np.ndarray, # times each good part was used so far, (n_neg,), whole numbers >= 0
 ) -> np.ndarray: # chance of each to be drawn next, (n_neg,), in [0, 1], sums to 1
     "Frequency of use: the less often used, the likelier [Božič et al. 2021, code]."
     used = np.asarray(used, float)
     if used.ndim != 1 or not len(used): raise ValueError(f"`used` counts the uses of each good part in one row, got shape {used.shape}")
-    if not (np.isfinite(used) & (used >= 0)).all(): raise ValueError(f"a part is used 0 times or more often, got {used.min()}; count with np.bincount")
+    odd = used[~np.isfinite(used) | (used < 0)]
+    if len(odd): raise ValueError(f"a part is used 0 times or more often, got {odd[0]}; count with np.bincount")
     q = 1 - used / max(used.max(), 1)
     q = (q - np.median(q) + 1) ** (4 * np.log(len(used)))
     return q / q.sum()
 
-# %% ../../nbs/295_data.sampling.ipynb #d3073a6e
+# %% ../../nbs/295_data.sampling.ipynb #ca519828
 def draw_negatives(
     used: np.ndarray, # times each good part was used so far, (n_neg,)
     count: int, # parts to draw, >= 0
@@ -32,6 +33,7 @@ def draw_negatives(
     replace: bool = False, # [design] where the code of the paper stops; True: draw the same part several times where too few have a chance
 ) -> np.ndarray: # positions in `used`, (count,), in the order drawn; all different unless too few have a chance
     "Good parts for one epoch, drawn by `usage_probabilities` [Božič et al. 2021, code]."
+    if count < 0: raise ValueError(f"count must not be negative, got {count}")
     chance = usage_probabilities(used)
     few = count > (chances := np.count_nonzero(chance))
     if few and not replace:
@@ -39,7 +41,7 @@ def draw_negatives(
                          "ask for fewer, give more good parts, or repeat some with replace=True")
     return random.choice(len(chance), count, replace=few, p=chance)
 
-# %% ../../nbs/295_data.sampling.ipynb #dac19421
+# %% ../../nbs/295_data.sampling.ipynb #9b273dae
 def epoch_rows(
     positives: np.ndarray, # rows of the defective parts, (N_pos,), int
     negatives: np.ndarray, # rows of the good parts, (n_neg,), int
@@ -49,6 +51,7 @@ def epoch_rows(
     frequency: bool = True, # least used first; False: a fresh permutation each epoch
 ) -> list[np.ndarray]: # for each epoch 2 N_pos rows in random order: every defective part once, N_pos good ones
     "The rows of every epoch, half of them defective [Božič et al. 2021, code]."
+    if epochs < 0: raise ValueError(f"epochs must not be negative, got {epochs}")
     positives, negatives = _two_kinds(positives, negatives)
     whole, rest = divmod(len(positives), len(negatives))
     if len(positives) > len(negatives) and not replace_if_few:
@@ -62,13 +65,15 @@ def epoch_rows(
         used += times
     return rows
 
-# %% ../../nbs/295_data.sampling.ipynb #d5d59f1e
+# %% ../../nbs/295_data.sampling.ipynb #c5175d29
 def _two_kinds(positives, negatives):
     positives, negatives = np.asarray(positives), np.asarray(negatives)
+    if positives.ndim != 1 or negatives.ndim != 1: raise ValueError(f"rows come in one row each, got shapes {positives.shape} and {negatives.shape}; flatten them first")
     if not len(positives): raise ValueError("no defective part to train on; label at least one, or learn from good parts alone with a reconstruction learner")
     if not len(negatives): raise ValueError(f"{len(positives)} defective parts and no good one; give good parts too, they cost 3 s each and no mask")
     if not {positives.dtype.kind, negatives.dtype.kind} <= set("iu"):
         raise ValueError(f"rows are whole numbers, got {positives.dtype} and {negatives.dtype}; np.flatnonzero turns verdicts into rows")
+    if positives.dtype != negatives.dtype: positives, negatives = positives.astype(np.int64), negatives.astype(np.int64)
     both = np.concatenate([positives, negatives])
     if len(np.unique(both)) < len(both): raise ValueError("a row stands twice among the defective and good rows; name each part once, on one side")
     return positives, negatives

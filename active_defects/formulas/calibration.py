@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from .contracts import require_probability
 
-# %% ../../nbs/140_formulas.calibration.ipynb #a01b71ca
+# %% ../../nbs/140_formulas.calibration.ipynb #e827d3c6
 def calibrate(
     p: np.ndarray, # probabilities of one model, any shape, in [0, 1]
     threshold: float, # t, in [0, 1]; kept 1e-6 away from both ends
@@ -25,14 +25,21 @@ def calibrate(
 ) -> np.ndarray: # shape of `p`, in [0, 1]; the threshold becomes 1/2, the order stays
     "Piecewise linear, so that the threshold lands on one half [Active learning with mixed supervision, §3.3]."
     if reading not in ("unit", "range", "keep"): raise ValueError(f"reading must be 'unit', 'range' or 'keep', got {reading!r}")
+    if np.ndim(threshold): raise ValueError(f"one model has one threshold, got {np.size(threshold)}; calibrate the parts of each fold with the threshold of its model")
     p, t = require_probability(p), float(np.clip(require_probability(threshold), 1e-6, 1 - 1e-6))
-    low = 0.0 if reading == "unit" else float(min(p.min(initial=t) if low is None else low, t))
-    high = 1.0 if reading == "unit" else float(max(p.max(initial=t) if high is None else high, t))
+    low, high = (0.0, 1.0) if reading == "unit" else _ends(p, t, low, high)
     ends = {low: low, high: high} if reading == "keep" else {low: 0, high: 1}
     x, y = zip(*sorted((ends | {t: 0.5}).items()))
     if np.any(np.diff(y) < 0):
         raise ValueError(f"reading 'keep' needs min p <= 1/2 <= max p, got {low:.3g} to {high:.3g}: it would turn the order around; use 'unit' or 'range'")
     return np.interp(p, x, y)
+
+# %% ../../nbs/140_formulas.calibration.ipynb #86c6b0c2
+def _ends(p, t, low, high):
+    given = require_probability([end for end in (low, high) if end is not None])
+    if len(given) == 2 and low > high: raise ValueError(f"the smallest probability, low, is {low:.3g}, and the largest, high, {high:.3g}; exchange them")
+    low, high = float(p.min(initial=t) if low is None else low), float(p.max(initial=t) if high is None else high)
+    return min(low, t), max(high, t)
 
 # %% ../../nbs/140_formulas.calibration.ipynb #482b4e95
 def plot_calibration(
@@ -68,10 +75,15 @@ def reliability(
     table = pd.DataFrame({"up_to": (number + 1) / bins, "believed": believed, "happened": happened.astype(float)}).groupby("up_to")
     return table.mean().assign(parts=table.size()).reset_index()[["up_to", "parts", "believed", "happened"]]
 
-# %% ../../nbs/140_formulas.calibration.ipynb #6afc2e0e
+# %% ../../nbs/140_formulas.calibration.ipynb #05e5d51d
 def _matched(values: np.ndarray, defective: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(values, pd.Series) and isinstance(defective, pd.Series): values = values.reindex(defective.index)
-    truth, values = pd.array(defective, dtype="boolean"), np.asarray(values, float)
+    if isinstance(values, pd.Series) and isinstance(defective, pd.Series):
+        lost = defective.index.difference(values.index)
+        if len(lost): raise ValueError(f"{len(lost)} parts have a verdict and no value, {lost[0]!r} for example; give one of each per part")
+        values = values.reindex(defective.index)
+    if np.ndim(defective) != 1: raise ValueError(f"verdicts come in one row, got shape {np.shape(defective)}; give one per part")
+    try: truth, values = pd.array(defective, dtype="boolean"), np.asarray(values, float)
+    except TypeError as error: raise ValueError("verdicts are True or False, and values are numbers; compare what you have with a threshold first") from error
     if truth.isna().any(): raise ValueError(f"{truth.isna().sum()} of {len(truth)} parts have no verdict; drop the skipped ones first")
     if not len(truth): raise ValueError("there are no parts to compare with; give at least one verdict")
     if values.shape != truth.shape: raise ValueError(f"{len(truth)} verdicts do not fit values of shape {values.shape}; give one of each per part")
@@ -105,7 +117,7 @@ def plot_reliability(
                        text=[f"{n} parts" for n in table.parts], marker_size=(5 + 20 * np.sqrt(table.parts / table.parts.max())).round(1).tolist())
     return figure.update_layout(xaxis_title="believed", yaxis_title="happened", xaxis_range=[0, 1.02], yaxis_range=[-0.02, 1.04])
 
-# %% ../../nbs/140_formulas.calibration.ipynb #df09c8f7
+# %% ../../nbs/140_formulas.calibration.ipynb #47fdfadc
 def temperature(
     logits: np.ndarray, # logits of a defect, shape (N,), finite
     defective: np.ndarray, # known verdicts, bool, shape (N,), of both kinds
@@ -118,6 +130,7 @@ def temperature(
     if truth.all() or not truth.any():
         raise ValueError(f"all {len(truth)} parts have one verdict, so no temperature can be told; take a fold with good and defective parts")
     def slope(log_t): return z @ (expit(z * np.exp(-log_t)) - truth)
+    if not 0 < bounds[0] < bounds[1] < np.inf: raise ValueError(f"bounds are the smallest and the largest temperature, above 0 and finite, got {bounds}")
     low, high = np.log(bounds)
     if slope(high) >= 0: return float(bounds[1])
     if slope(low) <= 0: return float(bounds[0])

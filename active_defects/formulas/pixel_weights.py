@@ -9,7 +9,7 @@ __all__ = ['pixel_weights']
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label, maximum
 
-# %% ../../nbs/170_formulas.pixel_weights.ipynb #007189a0
+# %% ../../nbs/170_formulas.pixel_weights.ipynb #e78af7a7
 def pixel_weights(
     mask: np.ndarray, # share of each pixel that is defective, (H, W), bool or in [0, 1]
     most: float = 3.0, # w_pos: weight of the innermost pixels of a defect, > 0
@@ -17,6 +17,7 @@ def pixel_weights(
     per_component: bool = True, # [design] each defect has an innermost pixel of its own; False: one for the whole mask (release of April 2021)
 ) -> np.ndarray: # weights, (H, W) float64, > 0: 1 outside of defects, up to `most` inside
     "Weights by the distance to the nearest good pixel [Božič et al. 2021, mixed supervision, §3.3; SPEC 1.5]."
+    if not (0 < most < np.inf and 0 <= power < np.inf): raise ValueError(f"a weight is above 0 and a power at least 0, both finite, got most={most} and power={power}")
     inside = _inside(mask)
     if inside.all() or not inside.any(): return np.where(inside, float(most), 1.0)
     depth = distance_transform_edt(inside)

@@ -27,16 +27,17 @@ def _categories(q: pd.Series, by: pd.Series) -> np.ndarray:
     if len(lost): raise ValueError(f"{len(lost)} samples have no category, {lost[0]!r} for example; name one for them, 'unknown' if need be")
     return kinds.to_numpy()
 
-# %% ../../nbs/192_formulas.quotas.ipynb #63b74732
+# %% ../../nbs/192_formulas.quotas.ipynb #a8c02e8a
 def quotas(
     average: pd.Series, # AM of each category, in [0, 1]; index: category
     sizes: pd.Series, # number of parts that may be asked about, >= 0; index covers that of `average`
     batch: int, # N: parts to ask about, >= 1
 ) -> pd.Series: # parts per category, int; index as `average`; the sum is `batch`, or all there are
     "The batch dealt out in proportion to one minus the average margin, by largest remainder [Lv et al. 2020, reconstruction]."
-    if batch < 1: raise ValueError(f"batch must be at least 1, got {batch}")
+    if batch < 1 or batch % 1: raise ValueError(f"batch must be a whole number of at least 1, got {batch}")
+    batch = int(batch)
     sizes = sizes.reindex(average.index)
-    if sizes.isna().any() or (sizes < 0).any(): raise ValueError(f"every category needs its number of parts, got {sizes.to_dict()}; use by.value_counts()")
+    if (~(sizes >= 0) | (sizes % 1 != 0)).any(): raise ValueError(f"every category needs its number of parts, got {sizes.to_dict()}; use by.value_counts()")
     weight, room = 1 - require_probability(average.to_numpy(float)), sizes.to_numpy(int)
     dealt, free = room, room > 0
     while free.any():

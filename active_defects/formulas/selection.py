@@ -13,18 +13,19 @@ import pandas as pd
 
 from .contracts import ranked
 
-# %% ../../nbs/190_formulas.selection.ipynb #be63f2ac
+# %% ../../nbs/190_formulas.selection.ipynb #afd7986c
 def select(
     scores: pd.Series, # value of labeling each sample, finite; index: sample id; higher is first
     batch: int, # number of samples to ask about, >= 1
     by: pd.Series | None = None, # category of each sample; index covers that of `scores`; None ignores categories
     at_least: int = 0, # M: this many of each category come before anyone's next; 0 guarantees nothing
-    quotas: Mapping | None = None, # category -> its own M, in place of one `at_least` for all
+    quotas: Mapping | pd.Series | None = None, # category -> its own M, in place of one `at_least` for all
     seed: int = 0, # settles ties by a hash of (seed, id)
     strict: bool = False, # a batch larger than the pool, or a category smaller than its guarantee, is an error; False: as much as there is
 ) -> pd.Index: # at most `batch` sample ids in the order taken, best first
     "The ids to ask about [Active learning with mixed supervision, §3.4]."
-    if batch < 1: raise ValueError(f"batch must be at least 1, got {batch}")
+    if batch < 1 or batch % 1: raise ValueError(f"batch must be a whole number of at least 1, got {batch}")
+    batch, quotas = int(batch), dict({} if quotas is None else quotas)
     if strict and batch > len(scores): raise ValueError(f"{batch} samples are asked for, and the pool has {len(scores)}; ask for fewer, or say strict=False to get all of them")
     if by is None:
         if at_least or quotas: raise ValueError("`at_least` and `quotas` count per category; give the categories as `by`")
@@ -32,11 +33,11 @@ def select(
     order = ranked(scores, seed)
     turn = _turn(order, by)
     guaranteed = _guarantee(by.loc[order], at_least, quotas)
-    if strict: _require_sizes(by.loc[order], guaranteed)
+    if strict: _require_sizes(by.loc[order], guaranteed, quotas)
     later = np.where(turn < guaranteed, turn, np.inf)
     return order[np.argsort(later, kind="stable")][:batch]
 
-# %% ../../nbs/190_formulas.selection.ipynb #f8023656
+# %% ../../nbs/190_formulas.selection.ipynb #a2ee30e3
 def _top(scores: pd.Series, count: int) -> pd.Series:
     values = scores.to_numpy(float)
     if not np.isfinite(values).all() or count >= len(values): return scores
@@ -49,16 +50,18 @@ def _turn(order: pd.Index, by: pd.Series) -> np.ndarray:
     if by.index.has_duplicates: raise ValueError("`by` names the category of a sample twice; drop its duplicated ids")
     return by.loc[order].groupby(by.loc[order].to_numpy()).cumcount().to_numpy()
 
-def _require_sizes(category: pd.Series, guaranteed: np.ndarray) -> None:
+def _require_sizes(category: pd.Series, guaranteed: np.ndarray, quotas: dict) -> None:
+    absent = [c for c, n in quotas.items() if n > 0 and not category.eq(c).any()]
+    if absent: raise ValueError(f"{quotas[absent[0]]:g} samples of {absent[0]!r} are guaranteed, and there is none; drop its quota, or say strict=False to pass over it")
     sizes = category.groupby(category.to_numpy()).transform("size").to_numpy()
     if (short := guaranteed > sizes).any():
         k = int(short.argmax())
         raise ValueError(f"{guaranteed[k]:g} samples of {category.iloc[k]!r} are guaranteed, and there are {sizes[k]}; lower the guarantee, or say strict=False to take what there is")
 
-def _guarantee(category: pd.Series, at_least: int, quotas: Mapping | None) -> np.ndarray:
+def _guarantee(category: pd.Series, at_least: int, quotas: dict) -> np.ndarray:
     if at_least and quotas: raise ValueError("give `at_least` or `quotas`, not both")
-    if at_least < 0 or min((quotas or {}).values(), default=0) < 0: raise ValueError(f"a guarantee cannot be negative, got {quotas or at_least}")
-    return category.map(dict(quotas)).fillna(0).to_numpy(float) if quotas else np.full(len(category), at_least)
+    if not all(n >= 0 for n in (at_least, *quotas.values())): raise ValueError(f"a guarantee cannot be negative, nor can it be missing, got {quotas or at_least}")
+    return category.map(quotas).fillna(0).to_numpy(float) if quotas else np.full(len(category), at_least)
 
 # %% ../../nbs/190_formulas.selection.ipynb #78d31438
 def assume_good_ids(

@@ -52,7 +52,7 @@ def half_precision(
     if wanted is None: wanted = torch.cpu.get_capabilities().get("avx512_bf16", False)
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
-# %% ../../nbs/420_learners.training.ipynb #a6ca7981
+# %% ../../nbs/420_learners.training.ipynb #ace7abf8
 @dataclass(frozen=True)
 class Schedule:
     "How long, how fast, and which epoch counts."
@@ -66,6 +66,9 @@ class Schedule:
     clip: float | None = None # largest norm of a gradient; None: no limit
     last: int = 1 # the epoch of least training loss among this many at the end is kept; 1: the final one
 
+    def __post_init__(self):
+        if min(self.epochs, self.batch, self.last) < 1: raise ValueError(f"epochs, batch and last are at least 1, got {self.epochs}, {self.batch} and {self.last}")
+
 def rate_at(
     schedule: Schedule, # how the rate moves
     done: float, # share of the training that is done, in [0, 1)
@@ -77,7 +80,7 @@ def rate_at(
     low, part = (schedule.rate / 25, done / 0.3) if done < 0.3 else (schedule.rate / 25e4, (1 - done) / 0.7)
     return low + (schedule.rate - low) * (1 - math.cos(math.pi * part)) / 2
 
-# %% ../../nbs/420_learners.training.ipynb #8368a38b
+# %% ../../nbs/420_learners.training.ipynb #c9762f33
 def train(
     network: nn.Module, # trained in place
     loss: Callable[[nn.Module, Tensor, torch.Generator], Tensor], # network, rows (n,), generator on the CPU -> scalar
@@ -95,6 +98,7 @@ def train(
     descent = torch.optim.SGD(network.parameters(), lr=schedule.rate, momentum=schedule.momentum, weight_decay=schedule.decay)
     run = Run(network, descent, torch.Generator().manual_seed(seed), checkpoint, every)
     run.resume()
+    if len(run.history) > schedule.epochs: raise ValueError(f"{checkpoint} holds {len(run.history)} epochs, more than the {schedule.epochs} of the schedule; delete it to begin anew")
     if plan is not None and len(plan) != schedule.epochs: raise ValueError(f"a plan of {len(plan)} epochs for a schedule of {schedule.epochs}; make them agree")
     with tqdm(total=schedule.epochs, initial=len(run.history), desc=progress, unit="epoch", disable=progress is None, leave=False) as bar:
         for epoch in range(len(run.history), schedule.epochs):
@@ -159,13 +163,15 @@ class Run:
         if self.best: self.network.load_state_dict(self.best[1])
         self.network.eval()
 
-# %% ../../nbs/420_learners.training.ipynb #3002a926
+# %% ../../nbs/420_learners.training.ipynb #29e8722f
 def _restore(file, network, descent):
-    state = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
+    try: state = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
+    except OSError: raise
+    except Exception as error: raise ValueError(f"{file} is no whole checkpoint ({type(error).__name__}); delete it to begin anew") from error
     try:
         network.load_state_dict(state["network"])
         descent.load_state_dict(state["descent"])
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} holds a training of another network; delete it to begin anew, or give the settings it was begun with") from error
     return state
 

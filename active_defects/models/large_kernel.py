@@ -123,7 +123,7 @@ def _tileable(x: Tensor, weight: Tensor) -> bool:
     types = weight.dtype in (torch.float32, torch.float64) and (x.dtype == weight.dtype or torch.is_autocast_enabled("cpu"))
     return x.ndim == 4 and x.numel() > 0 and x.shape[1] == weight.shape[1] and types and x.device.type == weight.device.type == "cpu"
 
-# %% ../../nbs/305_models.large_kernel.ipynb #29ac8891
+# %% ../../nbs/305_models.large_kernel.ipynb #0f38fcf7
 class LargeConv2d(nn.Conv2d):
     "`nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)`: same weight, same results, less arithmetic where that pays."
     def __init__(
@@ -132,7 +132,7 @@ class LargeConv2d(nn.Conv2d):
         width: int, # going out, >= 1
         kernel: int, # side of the kernel, odd
         method: str = "auto", # "auto": what `prefers_tiles` says; "direct": torch's own; "tiles": by tiles of waves, on a CPU in float32 or float64
-        keep: bool = True, # without gradients, keep the kernel's waves from call to call: faster, and four times the weight's memory
+        keep: bool = True, # without gradients, keep the kernel's waves from call to call: faster, and three to five times the weight's memory
     ):
         if kernel < 1 or kernel % 2 == 0: raise ValueError(f"the kernel's side must be odd so that the size of the map stays, got {kernel}; try {kernel + 1}")
         if method not in ("auto", "direct", "tiles"): raise ValueError(f"method must be 'auto', 'direct' or 'tiles', got {method!r}")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 
-# %% ../../nbs/560_strategies.category.ipynb #1400eefa
+# %% ../../nbs/560_strategies.category.ipynb #61b23272
 def stand_in_categories(
     features: np.ndarray, # embedding of each part, (N, D), finite
     ids: Iterable[str], # sample ids, N of them, in the order of `features`
@@ -23,7 +23,8 @@ def stand_in_categories(
 ) -> pd.Series: # "stand-in 01" (the largest), "stand-in 02", …; index: sample id
     "Clusters of features by k-means in place of unknown types: a stand-in, not a type."
     ids, x = pd.Index(list(ids), dtype=object, name="sample"), np.asarray(features, float)
-    if x.ndim != 2 or len(x) != len(ids):
+    if ids.has_duplicates: raise ValueError(f"{ids[ids.duplicated()][0]!r} is named twice; give every part once")
+    if x.ndim != 2 or len(x) != len(ids) or not x.shape[1]:
         raise ValueError(f"features of shape {x.shape} do not fit {len(ids)} ids; give one row per part, `prediction.features`")
     broken = (~np.isfinite(x)).any(axis=1).sum()
     if broken: raise ValueError(f"{broken} of {len(x)} parts have features that are not finite; look at their images")
