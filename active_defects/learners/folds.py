@@ -97,7 +97,7 @@ class Folds:
         table = pd.DataFrame({"group": about["group"], "fold": about["fold"]}, pd.Index(about["sample"], name="sample"))
         return FoldsModel(self, tuple(unpacked(self.learner, weights[f"model{number}"]) for number in range(self.k)), table, about["key"])
 
-# %% ../../nbs/460_learners.folds.ipynb #1b28e29c
+# %% ../../nbs/460_learners.folds.ipynb #4cec1ed7
 def dealt(
     learner: Folds, # settings
     pool: Pool, # parts of at least those with a verdict; no image is read
@@ -126,7 +126,7 @@ def finished(
     learner: Folds, # settings
     key: str, # what the training depends on, from `model_key`
     checkpoint: Path | None, # file of a training that may have ended
-) -> "FoldsModel | None": # the model, if that file holds it
+) -> object: # the `FoldsModel`, or None if that file does not hold it
     "What a training left that was complete before it was interrupted."
     if checkpoint is None or not Path(checkpoint).exists(): return None
     try: return learner.load(checkpoint) if load_weights(checkpoint)[1].get("key") == key else None
