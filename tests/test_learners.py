@@ -64,7 +64,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(world, name, sch
     pool, truth = world
     learner = replace(tiny(NETWORKS[name]()), schedule=schedule)
     calm = learner.fit(pool, truth, seed=3)
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-2], -1.0, None))  # save after every epoch
+    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))  # save after every epoch
     finish = training.Run.finish_epoch
     for stop in (1, 2, 4):
         def killed(run, *loss, stop=stop, **more):
@@ -133,7 +133,7 @@ def test_an_unknown_shape_says_so():
 def test_no_room_for_a_checkpoint_says_so(world, tmp_path, monkeypatch):
     "torch raises a RuntimeError about positions in a file for this."
     pool, truth = world
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-2], -1.0, None))
+    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))
     with no_room(), pytest.raises(OSError, match="cannot write .*m.checkpoint"): tiny(UNetLearner()).fit(pool, truth, checkpoint=tmp_path / "m.checkpoint")
     assert list(tmp_path.iterdir()) == []
 

@@ -459,6 +459,6 @@ def test_a_damaged_model_is_trained_again(tmp_path, caplog):
 
 
 def test_settings_that_ask_for_nothing():
-    with pytest.raises(ValueError, match="batch must be at least 1"): pixel_loop(batch=0).ask()
+    with pytest.raises(ValueError, match="batch must be a whole number of at least 1"): pixel_loop(batch=0).ask()
     loop = pixel_loop()
     assert len(replace(loop, batch=500).ask().asked) == 48

@@ -162,7 +162,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import active_defects.learners.training as training
 from test_segdec import Folds, POOL, TINY, TRUTH, weaken, BAD
-training.train.__defaults__ = training.train.__defaults__[:2] + (0.0,) + training.train.__defaults__[3:]
+training.train.__defaults__ = (*training.train.__defaults__[:-1], 0.0)
 step, steps = torch.optim.SGD.step, []
 def killing(self, *more):
     steps.append(1)
@@ -251,7 +251,7 @@ def test_files_that_do_not_belong(tmp_path):
 
 def test_a_checkpoint_of_more_epochs_is_not_passed_off_as_fewer(tmp_path, monkeypatch):
     from active_defects.learners.training import train
-    monkeypatch.setattr(train, "__defaults__", (*train.__defaults__[:2], 0.0, *train.__defaults__[3:]))
+    monkeypatch.setattr(train, "__defaults__", (*train.__defaults__[:-1], 0.0))
     trained(TINY, lesson_of(TINY, POOL, TRUTH), 0, checkpoint=tmp_path / "c")
     with pytest.raises(ValueError, match="holds 3 epochs, more than the 1"): ONCE.fit(POOL, TRUTH, checkpoint=tmp_path / "c")
     with pytest.raises(ValueError, match="another network"): replace(TINY, width=1 / 8).fit(POOL, TRUTH, checkpoint=tmp_path / "c")

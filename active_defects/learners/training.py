@@ -80,7 +80,7 @@ def rate_at(
     low, part = (schedule.rate / 25, done / 0.3) if done < 0.3 else (schedule.rate / 25e4, (1 - done) / 0.7)
     return low + (schedule.rate - low) * (1 - math.cos(math.pi * part)) / 2
 
-# %% ../../nbs/420_learners.training.ipynb #c9762f33
+# %% ../../nbs/420_learners.training.ipynb #e8c477c7
 def train(
     network: nn.Module, # trained in place
     loss: Callable[[nn.Module, Tensor, torch.Generator], Tensor], # network, rows (n,), generator on the CPU -> scalar
@@ -90,8 +90,8 @@ def train(
     device: torch.device, # where to compute
     checkpoint: Path | None = None, # file to save to from time to time and to resume from
     progress: str | None = None, # text of a progress bar; None: silent
-    every: float = 10.0, # seconds between two savings
     plan: Sequence[Tensor] | None = None, # rows of each epoch, (n, …) each, cut into batches for `loss`; None: all of them in random order
+    every: float = 10.0, # seconds between two savings
 ) -> list[float]: # mean training loss of each epoch
     "Stochastic gradient descent, from a checkpoint if there is one."
     network.to(device, memory_format=torch.channels_last).train()
