@@ -3,7 +3,7 @@
     python experiments/bench_segdecnet.py [--threads 2] [--repeats 5] [--cases train1 train10 use1 use4] [--types float32 bfloat16] [--width 1.0] [--together 2]
     python experiments/bench_segdecnet.py --rule     # the large layer alone, at many sizes: when tiles of waves pay
 
-Writes nbs/results/bench_segdecnet.csv; rows of other cases stay as they are. The two take turns (A B A B …), so that a busy machine disturbs both alike: compare ratios, not seconds. Peak memory is that of a process of its own for each row.
+Writes nbs/results/bench_segdecnet.csv (with --rule: bench_large_kernel.csv); rows of other cases stay as they are. The two take turns (A B A B …), so that a busy machine disturbs both alike: compare ratios, not seconds. Peak memory is that of a process of its own for each row.
 `THP_MEM_ALLOC_ENABLE=1` in front makes PyTorch ask Linux for large memory pages; that helps both."""
 import argparse
 import contextlib
@@ -142,7 +142,7 @@ def alone(what, name, dtype, options):
 
 
 def rule():
-    "The large layer alone: seconds of processor time, direct (channels last) over tiles."
+    "The large layer alone: seconds of processor time, direct (channels last) over tiles, into bench_large_kernel.csv."
     def best(f, times=3):
         f()
         took = []
@@ -151,6 +151,7 @@ def rule():
             f()
             took.append(time.process_time() - start)
         return min(took)
+    rows = []
     for k, i, o, h, w, n in [(15, 64, 1024, 80, 29, 1), (15, 64, 1024, 8, 8, 8), (15, 16, 256, 80, 29, 1), (15, 16, 256, 16, 16, 8), (15, 8, 128, 80, 29, 1), (15, 8, 128, 8, 8, 8), (15, 4, 64, 80, 29, 1),
                              (11, 16, 64, 80, 29, 4), (9, 64, 64, 80, 29, 1), (7, 64, 64, 80, 29, 1), (5, 64, 64, 160, 58, 1), (5, 64, 64, 320, 116, 1)]:
         layers = [LargeConv2d(i, o, k, method=method) for method in ("direct", "tiles")]
@@ -158,8 +159,11 @@ def rule():
         with torch.no_grad(): use = [best(lambda: layer(x)) for layer in layers]
         train = [best(lambda: layer(x).backward(g), 2) for layer in layers]
         cut = best_tiling(h, w, k, i, o)
-        print(dict(kernel=k, channels=i, outputs=o, height=h, width=w, batch=n, fewer_multiplications=round(n * h * w * k * k * i * o / cut.multiplications(i, o, n), 1),
-                         faster_in_use=round(use[0] / use[1], 2), faster_in_training=round(train[0] / train[1], 2), auto="tiles" if prefers_tiles(cut, i, o, n) else "direct"), flush=True)
+        rows.append(dict(kernel=k, channels=i, outputs=o, height=h, width=w, batch=n, fewer_multiplications=round(n * h * w * k * k * i * o / cut.multiplications(i, o, n), 1),
+                         faster_in_use=round(use[0] / use[1], 2), faster_in_training=round(train[0] / train[1], 2), auto="tiles" if prefers_tiles(cut, i, o, n) else "direct"))
+        print(rows[-1], flush=True)
+    table = pd.DataFrame(rows).assign(threads=torch.get_num_threads(), cpu=torch.backends.cpu.get_cpu_capability(), version=__version__, torch=torch.__version__, date=datetime.date.today().isoformat())
+    write_whole(RESULT.with_name("bench_large_kernel.csv"), lambda path: table.to_csv(path, index=False))
 
 
 def main():

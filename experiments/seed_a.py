@@ -97,17 +97,17 @@ def asked(method, n, oof, verdicts, category, candidates, repeat):
     p = pd.Series(expit(oof.logit), oof.index)
     urgency = lambda belief: pd.Series(1 - known_label_confidence(belief.loc[candidates].to_numpy()), candidates)
     by = category.loc[candidates]
-    if method == "random": return select(pd.Series(tie_break(candidates, seed_of(repeat, "random")) / 2.0 ** 64, candidates), n)
-    if method == "entropy (= margin)": return select(pd.Series(entropy(p.loc[candidates].to_numpy()), candidates), n, seed=repeat)
+    if method == "random": return select(pd.Series(tie_break(candidates, seed_of(repeat, "random")) / 2.0 ** 64, candidates), n, strict=True)
+    if method == "entropy (= margin)": return select(pd.Series(entropy(p.loc[candidates].to_numpy()), candidates), n, seed=repeat, strict=True)
     if method == "average margin":
         q = pd.Series(margin(p.loc[candidates].to_numpy()), candidates)
-        return select(-q, n, by=by, quotas=dict(quotas(average_margins(q, by), by.value_counts(), n)), seed=repeat)
-    if method == "least confidence": return select(urgency(p), n, seed=repeat)
+        return select(-q, n, by=by, quotas=dict(quotas(average_margins(q, by), by.value_counts(), n)), seed=repeat, strict=True)
+    if method == "least confidence": return select(urgency(p), n, seed=repeat, strict=True)
     if method == "least confidence, calibrated":
         parts = [part.index for _, part in oof.groupby("fold")]
         better = pd.concat([pd.Series(calibrate(p[ids].to_numpy(), best_f(verdicts[ids], p[ids])[0]), ids) for ids in parts])
-        return select(urgency(better), n, seed=repeat)
-    if method.startswith("least confidence, M = "): return select(urgency(p), n, by=by, at_least=int(method.rsplit(" ", 1)[1]), seed=repeat)
+        return select(urgency(better), n, seed=repeat, strict=True)
+    if method.startswith("least confidence, M = "): return select(urgency(p), n, by=by, at_least=int(method.rsplit(" ", 1)[1]), seed=repeat, strict=True)
     raise ValueError(f"unknown method {method!r}")
 
 
@@ -128,9 +128,9 @@ def tiles(data):
 
 
 def tile_facts(options):
-    "What the page needs to know about the parts: a table of verdicts, kinds, groups and sides."
+    "What the page needs to know about the parts: a table of verdicts, kinds, groups, sides, and whether a mask can be had."
     pool, truth, _, test = tiles(options.data)
-    table = pd.DataFrame(dict(defective=truth.table.defective.astype(bool), category=truth.table.category, group=pool.table.group, test=pool.ids.isin(test)), index=pool.ids)
+    table = pd.DataFrame(dict(defective=truth.table.defective.astype(bool), category=truth.table.category, group=pool.table.group, test=pool.ids.isin(test), maskable=truth.table.maskable.astype(bool)), index=pool.ids)
     write_whole(options.results / "seed_a_parts.csv", lambda file: table.to_csv(file))
 
 

@@ -195,7 +195,7 @@ def with_mask(mask, **columns):
 def test_a_mask_that_contradicts_its_verdict():
     with pytest.raises(ValueError, match="mask is empty.*maskable=False"): TINY.fit(POOL, with_mask(np.zeros((64, 64), bool)))
     good = TRUTH.table.assign(defective=TRUTH.table.defective & (TRUTH.ids != BAD[0]))
-    with pytest.raises(ValueError, match=f"'{BAD[0]}' is called good, but its mask is drawn; correct one of the two$"): Folds(TINY).fit(POOL, Labels(good, dict(TRUTH.masks)))
+    with pytest.raises(ValueError, match=f"'{BAD[0]}' is called good, but its mask is drawn; call it defective, or leave the mask out$"): Folds(TINY).fit(POOL, Labels(good, dict(TRUTH.masks)))
     with pytest.raises(ValueError, match="at its own size"): TINY.fit(POOL, with_mask(np.ones((9, 9), bool)))
 
 
@@ -231,8 +231,8 @@ def test_schedules_that_cannot_work(change):
 
 def test_starts_of_another_network():
     small = ONCE.fit(POOL, TRUTH)
-    with pytest.raises(ValueError, match="width=0.0625.*same width"): replace(ONCE, width=1 / 8).fit(POOL, TRUTH, start=small)
-    with pytest.raises(ValueError, match="not a SegDecNet"): ONCE.fit(POOL, TRUTH, start="small")
+    with pytest.raises(ValueError, match="width=0.0625.*same kind, width"): replace(ONCE, width=1 / 8).fit(POOL, TRUTH, start=small)
+    with pytest.raises(ValueError, match="is no model of these settings .'small'"): ONCE.fit(POOL, TRUTH, start="small")
     assert not same(ONCE.fit(POOL, TRUTH, start=small), small)
 
 

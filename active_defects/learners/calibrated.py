@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Calibrated', 'scale_of', 'check_folds', 'CalibratedModel', 'Bent', 'logits']
 
-# %% ../../nbs/465_learners.calibrated.ipynb #2ae32e45
+# %% ../../nbs/465_learners.calibrated.ipynb #54ef2c13
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from ..data.labels import Labels
 from ..data.pool import Pool
 from ..formulas.calibration import calibrate, temperature
 from ..formulas.metrics import best_f, no_miss_threshold
-from .folds import FoldsModel, dealt, packed, unpacked
+from .folds import FoldsModel, dealt
 from .prediction import Prediction
-from .shelf import load_weights, save_weights
+from .shelf import load_weights, packed, save_weights, unpacked
 
 # %% ../../nbs/465_learners.calibrated.ipynb #955c7bc8
 @dataclass(frozen=True)

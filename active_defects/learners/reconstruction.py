@@ -6,7 +6,7 @@
 __all__ = ['guess_loss', 'mirrored', 'ReconstructionLearner', 'untrained', 'Reconstructor', 'batch_block_errors',
            'batch_pixel_errors', 'with_typical_errors', 'worst_pixels']
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #128dc77a
+# %% ../../nbs/430_learners.reconstruction.ipynb #27d458a9
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..formulas.contracts import seed_of, tie_break
 from ..formulas.masked_error import turn_masks
 from ..formulas.reduction import top_mean
 from .shelf import save_weights
-from .training import Schedule, device_of, half_precision, seeded, train, with_weights
+from .training import Schedule, device_of, half_precision, seeded, started, train, with_weights
 from ..models.hiding import hide_each, random_patches
 from ..models.unet import dilated_unet
 
@@ -93,7 +93,7 @@ class ReconstructionLearner:
         "A trained model from a file."
         return Reconstructor(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #da4b34f8
+# %% ../../nbs/430_learners.reconstruction.ipynb #a766aa95
 def untrained(
     learner: ReconstructionLearner, # settings
     seed: int, # of the weights
@@ -103,8 +103,7 @@ def untrained(
     if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")
     network = seeded(lambda: dilated_unet(learner.channels, learner.width, learner.dilation, learner.skips), seed_of(seed, "weights"))
     network.register_buffer("typical", torch.ones(learner.size, learner.size))
-    if start is not None: network.load_state_dict(start.network.state_dict())
-    return network
+    return started(network, start)
 
 # %% ../../nbs/430_learners.reconstruction.ipynb #ed3da1f1
 @dataclass(frozen=True)

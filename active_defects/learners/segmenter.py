@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['balanced', 'UNetLearner', 'untrained', 'Segmenter']
 
-# %% ../../nbs/440_learners.segmenter.ipynb #21b638dd
+# %% ../../nbs/440_learners.segmenter.ipynb #f6744714
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..data.pool import Pool
 from ..formulas.contracts import seed_of
 from .prediction import Prediction, from_maps
 from .shelf import save_weights
-from .training import Schedule, device_of, half_precision, seeded, train, with_weights
+from .training import Schedule, device_of, half_precision, seeded, started, train, with_weights
 from ..models.losses import segmentation_loss
 from ..models.unet import plain_unet
 
@@ -82,7 +82,7 @@ class UNetLearner:
         "A trained S from a file."
         return Segmenter(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/440_learners.segmenter.ipynb #ac7fe85f
+# %% ../../nbs/440_learners.segmenter.ipynb #922e3a37
 def untrained(
     learner: UNetLearner, # settings
     seed: int, # of the weights
@@ -91,8 +91,7 @@ def untrained(
     "The network that these settings describe, with random weights or those of `start`."
     if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")
     network = seeded(lambda: plain_unet(learner.channels, learner.width), seed_of(seed, "weights"))
-    if start is not None: network.load_state_dict(start.network.state_dict())
-    return network
+    return started(network, start)
 
 # %% ../../nbs/440_learners.segmenter.ipynb #651e825e
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 __all__ = ['log', 'training_labels', 'open_round', 'shows_defect', 'Loop', 'next_question', 'assumed_good', 'check_needs',
            'state_of', 'check_answers']
 
-# %% ../../nbs/710_loop.rounds.ipynb #608db23a
+# %% ../../nbs/710_loop.rounds.ipynb #c8cee41c
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.labels import Labels, join
+from ..data.labels import Labels, check_verdict, join
 from ..data.pool import Pool
 from ..data.round_log import Round
 from ..data.store import LabelStore
@@ -50,7 +50,7 @@ def shows_defect(
     "Whether any answer shows where a defect is."
     return bool(labels.table.defective[labels.strong_ids].any())
 
-# %% ../../nbs/710_loop.rounds.ipynb #77a3f96f
+# %% ../../nbs/710_loop.rounds.ipynb #901ccfd2
 @dataclass
 class Loop:
     "Pool, store, learner and strategy, tied together by `ask` and `tell`."
@@ -61,6 +61,7 @@ class Loop:
     first: Strategy | None = None # for the cold start; None: `strategy` from the beginning
     batch: int = 10 # K: parts per round
     assume_good: int = 0 # V: parts at the bottom of the ranking that count as good for one round
+    warm: bool = False # each round's model starts from the weights of the round before, as in seed B; False: from random weights
     seed: int = 0 # of everything random
     select: Callable = select # (scores, batch, seed=…) -> ids; `partial(select, by=…)` for categories
     score: Callable = lambda strategy, state: strategy.score(state) # (strategy, state) -> scores; pieces and workers go here
@@ -130,7 +131,7 @@ def assumed_good(
         scores = state.predict(state.pool[state.candidates]).defective
     return assume_good_ids(scores, count, loop.seed, exclude=asked)
 
-# %% ../../nbs/710_loop.rounds.ipynb #4465a82f
+# %% ../../nbs/710_loop.rounds.ipynb #b03d927a
 def check_needs(
     strategy: Strategy | None, # names what it needs in `needs`
     learner: object, # names what it gives in `gives`
@@ -147,17 +148,19 @@ def state_of(
     "The knowledge after some rounds."
     history = tuple(record for record in loop.store.rounds if record.number <= number)
     training = training_labels(loop.store, number)
-    return State(loop.pool, candidates(loop.pool, said), said, loop.learner, loop.shelf, training, loop.batch, number + 1, loop.seed, history)
+    earlier = loop.store.latest(number - 1) if loop.warm and number > 1 else None
+    before = state_of(loop, number - 1, earlier) if earlier is not None and shows_defect(earlier) else None
+    return State(loop.pool, candidates(loop.pool, said), said, loop.learner, loop.shelf, training, loop.batch, number + 1, loop.seed, history, before)
 
-# %% ../../nbs/710_loop.rounds.ipynb #4daf874e
+# %% ../../nbs/710_loop.rounds.ipynb #d290148c
 def check_answers(
     pool: Pool, # all parts
     labels: Labels, # answers
 ) -> None:
-    "Raise `ValueError` for an answer about an unknown part, or a mask that does not fit its image."
+    "Raise `ValueError` for an answer about an unknown part, or a mask that does not fit its image or its verdict."
     unknown = labels.ids[~labels.ids.isin(pool.ids)]
     if len(unknown): raise ValueError(f"an answer about {unknown[0]!r}, which is not in this pool of {len(pool)} parts ({len(unknown)} such); check the file names")
     for i in labels.masks:
         mask, image = np.asarray(labels.masks[i]), pool.images[i].shape[:2]
         if mask.shape != image: raise ValueError(f"the mask of {i!r} is {mask.shape}, its image {image}; draw it on the image at its own size")
-        if not mask.any() and labels.table.defective.fillna(False)[i]: raise ValueError(f"{i!r} is called defective, but its mask is empty; draw it, call it good, or say maskable=False")
+        check_verdict(labels, i, bool(mask.any()))

@@ -29,7 +29,7 @@ def candidates(
     "Who may be asked: all parts whose answer is not settled yet."
     return pool.ids[~pool.ids.isin(labels.settled_ids)]
 
-# %% ../../nbs/500_strategies.strategy.ipynb #4e0e28a8
+# %% ../../nbs/500_strategies.strategy.ipynb #47d7e479
 @dataclass(frozen=True)
 class State:
     "What a strategy may know."
@@ -43,25 +43,37 @@ class State:
     round: int = 1 # which round this is, counted from 1
     seed: int = 0 # of the whole run
     history: tuple[Round, ...] = () # earlier rounds, with their scores
+    before: "State | None" = field(default=None, repr=False) # knowledge one round ago, if the training starts from the model of then
     used: dict[str, str] = field(default_factory=dict, repr=False) # name -> key of every model that was asked for
 
     @cached_property
     def predict(self) -> Callable[[Pool], Prediction]: # the trained model
         "The learner's model on these labels; trained at first use."
-        return self.model("S", self.learner, labels=self.labels if self.training is None else self.training)
+        return self.model("S", self.learner, self.lessons, ("", lambda: None) if self.before is None else (self.before.key(), lambda: self.before.predict))
+
+    @property
+    def lessons(self) -> Labels: # what people said, with parts assumed good
+        "What `predict` learns from."
+        return self.labels if self.training is None else self.training
+
+    def key(self) -> str: # a name; nothing is trained
+        "Which model `predict` is."
+        return self._key("S", self.learner, self.lessons, "" if self.before is None else self.before.key())
+
+    def _key(self, name, learner, labels, start):
+        ids = self.pool.ids if labels is None else self.pool.ids[self.pool.ids.isin(labels.ids)]
+        return model_key(name, learner, ids, labels, seed_of(self.seed, name), start)
 
     def model(
         self,
         name: str, # what it is for, e.g. "M"
         learner: object, # has `fit(pool, labels, seed, start, checkpoint)` and `load(path)`
         labels: Labels | None = None, # answers it learns from; None: none
-        start: tuple[str, object] = ("", None), # key and model that the training starts from
+        start: tuple[str, Callable[[], object]] = ("", lambda: None), # key of the model to begin with, and what gives it, called only if there is something to train
     ) -> object: # the trained model
         "Train once, keep beside the store, load ever after."
-        ids = self.pool.ids if labels is None else self.pool.ids[self.pool.ids.isin(labels.ids)]
-        seed = seed_of(self.seed, name)
-        key = self.used[name] = model_key(name, learner, ids, labels, seed, start[0])
-        return self.shelf.get(key, lambda checkpoint: learner.fit(self.pool, labels, seed, start=start[1], checkpoint=checkpoint), learner.load)
+        key = self.used[name] = self._key(name, learner, labels, start[0])
+        return self.shelf.get(key, lambda checkpoint: learner.fit(self.pool, labels, seed_of(self.seed, name), start=start[1](), checkpoint=checkpoint), learner.load)
 
     def piece(
         self,
