@@ -5,14 +5,17 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/990_api.ipynb #8762a1b5
+# %% ../nbs/990_api.ipynb #88c4c551
 from .baselines.median import MedianDeviation
+from .data.anomaly_folders import read_anomaly_folders, read_mvtec
+from .data.dagm import read_dagm
 from .data.folders import read_folder
 from .data.ksdd import read_ksdd
 from .data.ksdd2 import read_ksdd2
 from .data.labels import Labels
 from .data.magnetic_tile import read_magnetic_tile
 from .data.pool import Pool
+from .data.rsdds import read_rsdds
 from .data.splits import group_folds, hold_out
 from .data.store import LabelStore
 from .data.synth import synth_surfaces
@@ -26,22 +29,28 @@ from .learners.pseudo import PseudoMasks
 from .learners.reconstruction import ReconstructionLearner
 from .learners.segdec import SegDecLearner
 from .learners.segmenter import UNetLearner
+from .learners.supervised_reconstruction import SupervisedReconstructionLearner
 from .learners.training import Schedule
 from .loop.learning_curve import learning_curve, plot_learning_curve
 from .loop.oracle import TruthOracle
 from .loop.rounds import Loop
 from .pieces import score_in_pieces
 from .strategies.average_margin import AverageMargin
+from .strategies.blend import Blend
 from .strategies.category import stand_in_categories
 from .strategies.least_confidence import LeastConfidence
+from .strategies.likely_defect import LikelyDefect
 from .strategies.margin import Margin
 from .strategies.msmr import MSMR
+from .strategies.reconstruction_error import ReconstructionError
+from .strategies.sdr import SDR
 from .strategies.strategy import Random, State
 from .strategies.uncertainty import Uncertainty
 from .studio.report import write_report
 
-# %% ../nbs/990_api.ipynb #5a4b4117
-__all__ = ["AverageMargin", "Calibrated", "Folds", "LabelStore", "Labels", "LeastConfidence", "Loop", "MSMR", "Margin", "MedianDeviation", "PixelLearner",
-           "Pool", "Prediction", "PseudoMasks", "Random", "ReconstructionLearner", "Schedule", "SegDecLearner", "State", "TruthOracle", "UNetLearner",
-           "Uncertainty", "group_folds", "hold_out", "learning_curve", "plot_learning_curve", "read_folder", "read_ksdd", "read_ksdd2", "read_magnetic_tile",
-           "score_in_pieces", "select", "stand_in_categories", "synth_surfaces", "weaken", "write_report"]
+# %% ../nbs/990_api.ipynb #ed1cf982
+__all__ = ["AverageMargin", "Blend", "Calibrated", "Folds", "LabelStore", "Labels", "LeastConfidence", "LikelyDefect", "Loop", "MSMR", "Margin",
+           "MedianDeviation", "PixelLearner", "Pool", "Prediction", "PseudoMasks", "Random", "ReconstructionError", "ReconstructionLearner", "SDR",
+           "Schedule", "SegDecLearner", "State", "SupervisedReconstructionLearner", "TruthOracle", "UNetLearner", "Uncertainty", "group_folds", "hold_out",
+           "learning_curve", "plot_learning_curve", "read_anomaly_folders", "read_dagm", "read_folder", "read_ksdd", "read_ksdd2", "read_magnetic_tile",
+           "read_rsdds", "score_in_pieces", "select", "stand_in_categories", "synth_surfaces", "weaken", "write_report"]

@@ -18,7 +18,7 @@ from active_defects.formulas.deviation import median_deviation
 from active_defects.formulas.entropy import entropy, entropy_of_classes, plot_entropy
 from active_defects.formulas.margin import margin, margin_of_classes
 from active_defects.formulas.masked_error import block_errors, block_masks, msmr
-from active_defects.formulas.metrics import average_precision, best_f, found_curve, found_per_group, labels_needed, plot_found, pooled_iou, share_found
+from active_defects.formulas.metrics import average_precision, best_f, found_by_group, found_curve, labels_needed, plot_found, plot_groups, pooled_iou, share_found
 from active_defects.formulas.reduction import top_mean
 from active_defects.formulas.selection import assume_good_ids, select
 
@@ -188,7 +188,36 @@ def test_found_curve_ends_with_everything(scores, seed):
     curve = found_curve(defective, order)
     assert curve.iloc[0] == 0 and curve.iloc[-1] == 1 and curve.is_monotonic_increasing
     assert curve[labels_needed(defective, order, found=0.5)] >= 0.5 > curve[labels_needed(defective, order, found=0.5) - 1]
-    assert found_per_group(defective, order, groups=4).sum() == defective.sum()
+
+
+@given(scored(), seeds, st.data())
+def test_groups_cut_the_ranking_where_array_split_does(scores, seed, data):
+    defective = pd.Series(np.arange(len(scores)) % 3 == 0, index=scores.index)
+    groups = data.draw(st.integers(1, len(scores)))
+    found = found_by_group(defective, scores, groups, seed)
+    curve = found_curve(defective, ranked(scores, seed)) * defective.sum()
+    ends = np.cumsum([0, *map(len, np.array_split(np.arange(len(scores)), groups))])
+    assert found.index.tolist() == list(range(1, groups + 1)) and found.tolist() == pytest.approx(np.diff(curve.to_numpy()[ends]))
+    shuffled = scores.sample(frac=1, random_state=seed % 2**32)
+    assert found_by_group(defective, shuffled, groups, seed).equals(found) and found_by_group(defective.reindex(shuffled.index), scores, groups, seed).equals(found)
+
+
+def test_groups_of_the_paper_and_what_they_refuse():
+    defective = pd.Series(np.arange(2286) < 99)
+    found = found_by_group(defective, pd.Series(-np.arange(2286.0)))
+    assert found.tolist() == [99, *[0] * 9] and found.dtype == np.int64 and found.index.name == "group"
+    assert share_found(defective, pd.Series(-np.arange(2286.0)), 0.1) == 1
+    for groups in (0, -1, 2287):
+        with pytest.raises(ValueError, match="use 1 to 2286"): found_by_group(defective, pd.Series(-np.arange(2286.0)), groups)
+    with pytest.raises(ValueError, match="Series under sample ids"): found_by_group(defective, np.zeros(2286))
+    with pytest.raises(ValueError, match="nothing to find"): found_by_group(defective & False, defective.astype(float))
+
+
+def test_the_plot_of_groups_has_one_trace_per_method_and_says_its_numbers():
+    table = pd.DataFrame({"MSMR": [38.5, 12, 8, 3.5], "chance": [16, 15, 15, 16]}, index=pd.RangeIndex(1, 5, name="group"))
+    figure = plot_groups(table)
+    assert [(bar.type, bar.name, list(bar.y)) for bar in figure.data] == [("bar", "MSMR", [38.5, 12, 8, 3.5]), ("bar", "chance", [16, 15, 15, 16])]
+    assert figure.layout.shapes[0].y0 == 15.5 and "MSMR, 38.5 of 62 in the first group and 3.5 in the last" in figure.layout.meta["alt"]
 
 
 @given(st.integers(0, 2**16 - 1), st.integers(0, 2**16 - 1))

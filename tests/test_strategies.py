@@ -72,7 +72,7 @@ class SameModels(Shelf):
 def state_of(strategy, pool, labels, shelf=None, batch=BATCH, order=None):
     "Round two: round one asked about all that is answered."
     ids = candidates(pool, labels) if order is None else order
-    values = dict(zip(sorted(pool.ids), np.random.default_rng(0).random(len(pool))))
+    values = {i: float(pool.images[i].mean()) for i in pool.ids}  # the same for a part of any name, in any place and at any size
     first = Round(1, pd.Index(labels.ids), pd.Series(values, name="score").reindex(pool.ids), pd.Index([], dtype=object), "MSMR", 0)
     return State(pool, ids, labels, learner_for(strategy), shelf or Shelf(), batch=batch, round=2, seed=11, history=(first,))
 
@@ -205,6 +205,12 @@ def test_other_settings_of_uncertainty_keep_it_too(options):
 @pytest.mark.parametrize("options", [dict(hide="blocks"), dict(hide="blocks", region="full"), dict(hide="blocks", region="visible", across=2), dict(share=0.05, turns=2, repeats=1)], ids=str)
 def test_other_settings_of_msmr_keep_it_too(options):
     for name in ("scores", "pieces", "size"): CHECKS[name](tiny(STRATEGIES["strategies.msmr:MSMR"](**options)))
+
+
+@pytest.mark.parametrize("options", [dict(threshold=0.97), dict(threshold=0.97, ties="id"), dict(once=False)], ids=str)
+def test_other_settings_of_sdr_keep_it_too(options):
+    "At 0.97 most parts are tied: nothing is suspected in them."
+    for name in ("scores", "order", "pieces", "prefix", "ids"): CHECKS[name](tiny(STRATEGIES["strategies.sdr:SDR"](**options)))
 
 
 @pytest.mark.parametrize("name, options", [("least_confidence:LeastConfidence", dict(known=False)), ("average_margin:AverageMargin", dict(variant="normalize"))], ids=str)

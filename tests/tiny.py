@@ -5,6 +5,8 @@ import inspect
 import pkgutil
 from contextlib import contextmanager
 
+from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner
+
 
 def tiny(thing, epochs=2, **changes):
     "A copy of a learner or strategy, and of everything in it, at 32 pixels and a sixteenth of the width, silent and on the CPU."
@@ -19,6 +21,10 @@ def tiny(thing, epochs=2, **changes):
             changes.setdefault(field.name, small[field.name])
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             changes.setdefault(field.name, tiny(value, epochs))
+        elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+            changes.setdefault(field.name, tuple(tiny(one, epochs) if dataclasses.is_dataclass(one) else one for one in value))
+    if getattr(thing, "learner", ...) is None and hasattr(thing, "msmr"):  # SDR makes its own G, of the form of M but with the full schedule
+        changes.setdefault("learner", tiny(SupervisedReconstructionLearner(thing.msmr.learner), epochs))
     return dataclasses.replace(thing, **changes)
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['precision_recall', 'average_precision', 'best_f', 'no_miss_threshold', 'pooled_iou', 'found_curve', 'labels_needed',
-           'share_found', 'found_per_group', 'plot_found']
+           'share_found', 'found_by_group', 'plot_groups', 'plot_found']
 
 # %% ../../nbs/194_formulas.metrics.ipynb #3e24ce77
 from collections.abc import Iterable, Mapping
@@ -114,7 +114,7 @@ def labels_needed(
     if not len(enough): raise ValueError(f"these {len(curve) - 1} labels found {curve.iloc[-1]:.1%} of the defects, less than {found:.1%}; ask on")
     return int(enough[0])
 
-# %% ../../nbs/194_formulas.metrics.ipynb #20214788
+# %% ../../nbs/194_formulas.metrics.ipynb #d3cfc96f
 def share_found(
     defective: pd.Series, # truth of every part of the pool, bool; index: sample id
     scores: pd.Series, # score of every part; index covers that of `defective`; higher is asked first
@@ -123,19 +123,38 @@ def share_found(
 ) -> float: # share of all defects, in [0, 1]
     "Share of the pool's defects within the first `share` of the ranking."
     if not 0 < share <= 1: raise ValueError(f"share must lie in (0, 1], got {share}")
-    if not isinstance(scores, pd.Series): raise ValueError(f"scores must be a Series under sample ids, got {type(scores).__name__}")
-    asked = ranked(pd.Series(_pair(defective, scores)[1], defective.index), seed)[:max(1, round(share * len(defective)))]
+    asked = ranked(_by_id(defective, scores), seed)[:max(1, round(share * len(defective)))]
     return float(found_curve(defective, asked).iloc[-1])
 
-# %% ../../nbs/194_formulas.metrics.ipynb #d253939d
-def found_per_group(
+def _by_id(defective: pd.Series, scores: pd.Series) -> pd.Series:
+    if not isinstance(scores, pd.Series): raise ValueError(f"scores must be a Series under sample ids, got {type(scores).__name__}")
+    return pd.Series(_pair(defective, scores)[1], defective.index)
+
+# %% ../../nbs/194_formulas.metrics.ipynb #d4f6b599
+def found_by_group(
     defective: pd.Series, # truth of every part of the pool, bool; index: sample id
-    order: Iterable[str], # ids, best first
-    groups: int = 10, # number of groups, as equal as possible
-) -> pd.Series: # number of defects; index: group, from 1
-    "Defects in each of the equal groups of a ranking [Li et al. 2023, Figs. 9 and 12]."
-    found = np.diff(found_curve(defective, order)) > 0
+    scores: pd.Series, # score of every part; index covers that of `defective`; higher is asked first
+    groups: int = 10, # number of groups, as equal as `np.array_split` makes them: the first ones may hold one part more
+    seed: int = 0, # settles ties by a hash, so that names and positions cannot help
+) -> pd.Series: # number of defects, int; index: group, from 1 (the most suspect parts) to `groups`
+    "Defects in each of the equal groups of a ranking [Li et al. 2023, Figs. 9 and 12; SPEC 3.11]."
+    if not 1 <= groups <= len(defective): raise ValueError(f"{len(defective)} parts cannot be cut into {groups} groups; use 1 to {len(defective)}")
+    order = ranked(_by_id(defective, scores), seed)
+    found = pd.Series(_truth(defective), defective.index)[order].to_numpy()
     return pd.Series([int(group.sum()) for group in np.array_split(found, groups)], pd.RangeIndex(1, groups + 1, name="group"), name="defects")
+
+# %% ../../nbs/194_formulas.metrics.ipynb #11430605
+def plot_groups(
+    table: pd.DataFrame, # defects per group, from `found_by_group`; index: group; one column per method; means over seeds are welcome
+) -> "Plot": # one bar per group and method, and a dotted line where a random order would lie
+    "Where along each ranking the defects are."
+    from active_defects.formulas.figures import Plot
+    total, chance = table.sum(), float(table.sum().mean()) / len(table)
+    figure = Plot(alt=f"Defects in each of {len(table)} groups of a ranking, {chance:.3g} by chance: " + "; ".join(
+        f"{name}, {table[name].iloc[0]:.3g} of {total[name]:.3g} in the first group and {table[name].iloc[-1]:.3g} in the last" for name in table))
+    for name in table: figure.add_bar(x=table.index.tolist(), y=table[name].astype(float).round(2).tolist(), name=str(name))
+    figure.add_hline(y=chance, line=dict(dash="dot", color="#7a7a7a", width=1))
+    return figure.update_layout(barmode="group", xaxis=dict(title="group of the ranking, most suspect first", dtick=1), yaxis_title="defects")
 
 # %% ../../nbs/194_formulas.metrics.ipynb #75afa3f8
 def plot_found(

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 from ..data.atomic import write_whole
 from ..data.labels import Labels
 
-# %% ../../nbs/405_learners.shelf.ipynb #f285269f
+# %% ../../nbs/405_learners.shelf.ipynb #a1b9007d
 FORMAT = 1
 log = logging.getLogger("active_defects")
 
@@ -38,6 +38,7 @@ def model_key(
         digest.update(f"\0{i}".encode())
         if labels is not None and i in labels.ids:
             digest.update(str(labels.table.defective[i]).encode())
+            if labels.table.annotator[i] == "assumed": digest.update(b"assumed")
             if "trust" in labels.table: digest.update(str(labels.table.trust[i]).encode())
             if i in labels.masks: digest.update(np.packbits(np.asarray(labels.masks[i], bool)).tobytes())
     return f"{name}-{digest.hexdigest()}"

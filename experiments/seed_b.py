@@ -1,0 +1,260 @@
+"""Seed B, measured: SID4DS from the cold start to almost all defects found, beside the scores it competes with.
+
+    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses iou] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
+
+Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again.
+Writes into nbs/results: seed_b_found.csv (one row per run and round), seed_b_kinds.csv (the same per kind of flaw), seed_b_groups.csv (defects in ten groups of the first ranking),
+seed_b_next.csv (from one state: what each score would find next), seed_b_iou.csv (held-out groups), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
+import argparse
+import logging
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from active_defects import __version__
+from active_defects.data.archive import cache_folder, data_folder
+from active_defects.data.atomic import write_whole
+from active_defects.data.batches import mask_tensor
+from active_defects.data.ksdd import read_ksdd
+from active_defects.data.labels import mask_of
+from active_defects.data.magnetic_tile import read_magnetic_tile
+from active_defects.data.resize import resize
+from active_defects.data.splits import hold_out
+from active_defects.data.store import LabelStore
+from active_defects.formulas.contracts import seed_of
+from active_defects.formulas.metrics import found_by_group, found_curve, pooled_iou
+from active_defects.learners.reconstruction import ReconstructionLearner
+from active_defects.learners.segmenter import UNetLearner
+from active_defects.learners.shelf import Shelf, model_key
+from active_defects.learners.training import Schedule
+from active_defects.loop.experiment import add_row, locked, read_rows
+from active_defects.loop.oracle import TruthOracle
+from active_defects.loop.rounds import Loop
+from active_defects.models.losses import segmentation_loss
+from active_defects.strategies.blend import Blend
+from active_defects.strategies.likely_defect import LikelyDefect
+from active_defects.strategies.msmr import MSMR
+from active_defects.strategies.reconstruction_error import ReconstructionError
+from active_defects.strategies.sdr import SDR
+from active_defects.strategies.strategy import Random
+
+RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
+SETS = {"ksdd": ("KolektorSDD crops", 120), "tiles": ("magnetic tiles 5 %", 100)}  # name and K
+LEARNERS = {"small": (ReconstructionLearner(), UNetLearner(schedule=Schedule(40, 32, 0.1))), "paper": (ReconstructionLearner.paper(), UNetLearner.paper()),
+            "trial": (ReconstructionLearner(size=32, width=1 / 8, schedule=Schedule(2, 32, 0.1)), UNetLearner(size=32, width=1 / 8, schedule=Schedule(2, 32, 0.1)))}
+
+
+@dataclass(frozen=True)
+class Arm:
+    "One way of asking: what begins, what goes on, how many are assumed good (in K), whether S starts from the round before, and rounds."
+    first: object
+    then: object
+    assume: float = 1.0
+    warm: bool = True
+    rounds: int = 6
+
+
+def arms(m):
+    "Name -> arm; all share the weights of M."
+    msmr = MSMR(m)
+    blocks, sdr = replace(msmr, hide="blocks"), SDR(msmr=msmr)
+    surest = LikelyDefect()
+    return {
+        "SDR": Arm(msmr, sdr), "confidence": Arm(msmr, surest), "SDR and confidence": Arm(msmr, Blend((sdr, surest))),
+        "MSMR only": Arm(None, msmr, 0), "random": Arm(None, Random(), 0),
+        "SDR, worst block first": Arm(blocks, SDR(msmr=blocks)), "SDR, nothing assumed": Arm(msmr, sdr, 0), "SDR, S from scratch": Arm(msmr, sdr, warm=False),
+        "SDR, G anew": Arm(msmr, replace(sdr, once=False)),
+        "SDR after random": Arm(Random(), sdr, rounds=2), "SDR after random mask": Arm(ReconstructionError(m), sdr, rounds=2)}
+
+
+@cache
+def parts(name, data):
+    "Pool and truth."
+    if name == "ksdd": return read_ksdd(data / "KolektorSDD.zip", crops=500)
+    return read_magnetic_tile(data / "magnetic_tile", subset=data / "splits" / "mt_pool_5pct_seed0.txt")
+
+
+def origin(options, seconds):
+    "Where and when."
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return dict(learner=options.learner, seconds=seconds, device=device, threads=torch.get_num_threads(), version=__version__, torch=torch.__version__, date=date.today().isoformat())
+
+
+def loop_of(options, name, arm, seed, pool, batch, about):
+    "The run's own loop; trained models are shared by all runs."
+    m, s = (replace(learner, progress=options.progress) for learner in LEARNERS[options.learner])
+    arm = arms(m)[arm]
+    folder = options.keep / options.learner
+    folder.mkdir(parents=True, exist_ok=True)
+    loop = Loop(pool, LabelStore(folder / f"{about}.db"), s, arm.then, arm.first, batch, round(arm.assume * batch), seed, arm.warm)
+    loop.shelf = Shelf(folder / f"models-{name}")
+    return loop, arm
+
+
+def key_of(*about): return "|".join(map(str, about))
+
+
+# ---- share of defects found, round by round
+
+def found(job, options):
+    "Run Algorithm 1 and write one row per round."
+    name, arm, seed = job
+    pool, truth = parts(name, options.data)
+    loop, arm_ = loop_of(options, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
+    defective, kinds, done = truth.table.defective.astype(bool), truth.table.get("category"), set(read_rows(options.results / "seed_b_found.csv").key)
+    for number in range(1, arm_.rounds + 1):
+        if len(loop.store.rounds) < number:
+            start = time.perf_counter()
+            record = loop.ask()
+            seconds = round(time.perf_counter() - start, 1)
+        else: record, seconds = loop.store.rounds[number], None
+        if len(loop.store.unanswered(record)): loop.tell(record, TruthOracle(truth).annotate(record.asked))
+        if (key := key_of(options.learner, name, arm, seed, number)) in done: continue
+        order = pd.Index([i for n in range(1, number + 1) for i in loop.store.rounds[n].asked])
+        curve = found_curve(defective, order)
+        about = dict(key=key, data=SETS[name][0], method=arm, seed=seed, round=number)
+        if kinds is not None:
+            for kind in sorted(set(kinds[defective])): add_row(options.results / "seed_b_kinds.csv", dict(about, key=f"{key}|{kind}", kind=kind, defects=int((kinds == kind).sum()), found=int((kinds[order] == kind).sum())))
+        add_row(options.results / "seed_b_found.csv", about | dict(parts=len(pool), defects=int(defective.sum()), asked=len(order), found=int(defective[order].sum()), to95=int((curve < 0.95).sum()) if curve.iloc[-1] >= 0.95 else None, in_round=int(defective[record.asked].sum()),
+                by=record.strategy, assumed=len(record.assumed), wrongly=int(defective[record.assumed].sum())) | origin(options, seconds))
+
+
+# ---- from one state: what each score would find next
+
+def following(job, options):
+    "Defects among the next K by each score, in every state that SDR's run went through; no training."
+    name, seed = job
+    pool, truth = parts(name, options.data)
+    loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
+    defective, done = truth.table.defective.astype(bool), set(read_rows(options.results / "seed_b_next.csv").key)
+    scores = {"SDR": arm.then, "SDR, ties by id": replace(arm.then, ties="id"), "MSMR": arm.first, "largest probability": LikelyDefect(0), "top 0.1 %": LikelyDefect(0.001), "top 1 %": LikelyDefect(0.01),
+              "SDR and top 0.1 %": Blend((arm.then, LikelyDefect()))}
+    for number in range(1, min(len(loop.store.rounds), arm.rounds)):
+        state = loop.state(number)
+        left = int(defective[state.candidates].sum())
+        for score, strategy in scores.items():
+            if (key := key_of(options.learner, name, seed, number, score)) in done: continue
+            values = strategy.score(state)
+            asked = loop.select(values, loop.batch, seed=seed)
+            add_row(options.results / "seed_b_next.csv", dict(key=key, data=SETS[name][0], seed=seed, after=number, score=score, left=left, found=int(defective[asked].sum()), blind=int((values <= 0).sum()) if score == "SDR" else None) | origin(options, None))
+
+
+def groups(job, options):
+    "Defects in ten groups of the first ranking [Figures 9 and 12]."
+    name, seed = job
+    pool, truth = parts(name, options.data)
+    loop, _ = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
+    m, defective, done = loop.first.learner, truth.table.defective.astype(bool), set(read_rows(options.results / "seed_b_groups.csv").key)
+    for score, strategy in {"MSMR": loop.first, "MSMR, worst block": replace(loop.first, hide="blocks"), "random mask": ReconstructionError(m), "nothing hidden": ReconstructionError(m, "nothing"), "random": Random()}.items():
+        if (key := key_of(options.learner, name, seed, score)) in done: continue
+        start = time.perf_counter()
+        counts = found_by_group(defective, strategy.score(loop.state(0)), 10, seed)
+        add_row(options.results / "seed_b_groups.csv", dict(key=key, data=SETS[name][0], seed=seed, score=score) | {f"group{k}": int(n) for k, n in enumerate(counts, 1)} | origin(options, round(time.perf_counter() - start, 1)))
+
+
+# ---- how good a segmenter the labels make, on groups held out
+
+SHARES = {1: 10, 2: 20, 3: 30, 6: 60}  # round -> percent of the pool
+
+
+def iou(job, options):
+    "IoU on held-out groups after 10, 20, 30, 60 and 100 % of the labels [Table 5]."
+    name, arm, seed = job
+    everything, truth = parts(name, options.data)
+    train, test = hold_out(everything, 0.3, 0, stratify=truth.table.defective.astype(str))
+    pool, done = everything[train], set(read_rows(options.results / "seed_b_iou.csv").key)
+    loop, arm_ = loop_of(options, f"{name}-train", "random" if arm == "all labels" else arm, seed, pool, round(len(pool) / 10), key_of("iou", name, arm, seed))
+    masks = [mask_of(truth, i, everything.images[i].shape[:2]) for i in test]
+    def examine(percent, labels, train_model):
+        if (key := key_of(options.learner, name, arm, seed, percent)) in done: return
+        start = time.perf_counter()
+        model = train_model()
+        seconds = round(time.perf_counter() - start, 1)
+        guesses = [resize(m, mask.shape) >= 0.5 for m, mask in zip(model(everything[test]).maps, masks)]
+        add_row(options.results / "seed_b_iou.csv", dict(key=key, data=SETS[name][0], method=arm, seed=seed, percent=percent, labels=labels, test=len(test), iou=round(pooled_iou(masks, guesses), 4)) | origin(options, seconds))
+    if arm == "all labels":
+        known, own = truth[pool.ids], seed_of(seed, "S")
+        return examine(100, len(pool), lambda: loop.shelf.get(model_key("S", loop.learner, pool.ids, known, own), lambda file: loop.learner.fit(pool, known, own, checkpoint=file), loop.learner.load))
+    for number in range(1, arm_.rounds + 1):
+        record = loop.ask() if len(loop.store.rounds) < number else loop.store.rounds[number]
+        if len(loop.store.unanswered(record)): loop.tell(record, TruthOracle(truth).annotate(record.asked))
+        if number in SHARES: examine(SHARES[number], len(loop.store.latest(number)), lambda: loop.model(number))
+
+
+# ---- score against segmentation loss
+
+def losses(job, options):
+    "Each score beside what S gets wrong, part by part, after the first round [Figures 2 and 7]."
+    name, seed = job
+    if (file := options.results / "seed_b_losses.csv").exists() and ((table := pd.read_csv(file)).data.eq(SETS[name][0]) & table.seed.eq(seed) & table.learner.eq(options.learner)).any(): return
+    pool, truth = parts(name, options.data)
+    loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
+    state, s = loop.state(1), loop.learner
+    left = pool[state.candidates]
+    logits, masks = torch.logit(torch.from_numpy(state.predict(left).maps), eps=1e-6)[:, None], mask_tensor(left, truth, s.size)
+    table = pd.DataFrame({"loss": [segmentation_loss(a[None], b[None], s.smooth).item() for a, b in zip(logits, masks)]}, state.candidates)
+    for score, strategy in {"sdr": arm.then, "msmr": arm.first, "worst block": replace(arm.first, hide="blocks"), "random mask": ReconstructionError(arm.first.learner), "nothing hidden": ReconstructionError(arm.first.learner, "nothing")}.items():
+        table[score] = strategy.score(state).map(lambda x: float(f"{x:.5g}"))
+    table = table.assign(defective=truth.table.defective[table.index].astype(bool), data=SETS[name][0], seed=seed, **origin(options, None)).rename_axis("sample").reset_index()
+    with open(file.with_suffix(".lock"), "a") as handle, locked(handle):
+        old = [pd.read_csv(file)] if file.exists() else []
+        write_whole(file, lambda path: pd.concat([*old, table]).to_csv(path, index=False))
+
+
+# ---- the plan
+
+STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "iou": iou}
+
+
+def jobs_of(options):
+    "What is to be done, most wanted first: (stage, job)."
+    names = list(arms(LEARNERS["small"][0])) if options.arms is None else options.arms
+    for name in options.sets:
+        for arm in names: yield from (("found", (name, arm, seed)) for seed in options.seeds)
+        for stage in ("next", "groups"): yield from ((stage, (name, seed)) for seed in options.seeds)
+        yield "losses", (name, options.seeds[0])
+        for arm in ("SDR", "random", "all labels"): yield from (("iou", (name, arm, seed)) for seed in options.seeds)
+
+
+def work(task, options):
+    "One job, alone on its data set and seed, since its runs share models."
+    stage, job = task
+    torch.set_num_threads(options.threads)
+    options.keep.mkdir(parents=True, exist_ok=True)
+    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage == 'iou' else 'whole'}.lock", "a") as handle, locked(handle): STAGES[stage](job, options)
+    return f"{stage}: {', '.join(map(str, job))}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=data_folder())
+    parser.add_argument("--stage", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--arms", nargs="+", choices=arms(LEARNERS["small"][0]))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
+    parser.add_argument("--threads", type=int, default=None, help="of each run; the cores, shared out")
+    parser.add_argument("--learner", choices=LEARNERS, default="small")
+    parser.add_argument("--keep", type=Path, default=cache_folder() / "experiments" / "seed_b")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    options.progress, options.threads = options.jobs == 1, options.threads or max(1, torch.get_num_threads() // options.jobs)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    plan = [task for task in jobs_of(options) if task[0] in options.stage]
+    do = partial(work, options=options)
+    if options.jobs == 1: results = map(do, plan)
+    else: results = ProcessPoolExecutor(options.jobs, get_context("spawn")).map(do, plan)
+    for done in tqdm(results, total=len(plan), unit="run", desc="seed B"): tqdm.write(done)
+
+
+if __name__ == "__main__":
+    main()
