@@ -48,9 +48,9 @@ from .strategies.strategy import Random, State
 from .strategies.uncertainty import Uncertainty
 from .studio.report import write_report
 
-# %% ../nbs/990_api.ipynb #ed1cf982
+# %% ../nbs/990_api.ipynb #415353c2
 __all__ = ["AverageMargin", "Blend", "Calibrated", "Folds", "LabelStore", "Labels", "LeastConfidence", "LikelyDefect", "Loop", "MSMR", "Margin",
            "MedianDeviation", "PixelLearner", "Pool", "Prediction", "PseudoMasks", "Random", "ReconstructionError", "ReconstructionLearner", "SDR",
            "Schedule", "SegDecLearner", "State", "SupervisedReconstructionLearner", "TruthOracle", "UNetLearner", "Uncertainty", "group_folds", "hold_out",
            "learning_curve", "plot_learning_curve", "read_anomaly_folders", "read_dagm", "read_folder", "read_ksdd", "read_ksdd2", "read_magnetic_tile",
-           "read_rsdds", "score_in_pieces", "select", "stand_in_categories", "synth_surfaces", "weaken", "write_report"]
+           "read_mvtec", "read_rsdds", "score_in_pieces", "select", "stand_in_categories", "synth_surfaces", "weaken", "write_report"]

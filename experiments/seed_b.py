@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache, partial
+from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -35,10 +36,11 @@ from active_defects.formulas.metrics import found_by_group, found_curve, pooled_
 from active_defects.learners.reconstruction import ReconstructionLearner
 from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.shelf import Shelf, model_key
+from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner
 from active_defects.learners.training import Schedule
 from active_defects.loop.experiment import add_row, locked, read_rows
 from active_defects.loop.oracle import TruthOracle
-from active_defects.loop.rounds import Loop
+from active_defects.loop.rounds import Loop, shows_defect
 from active_defects.models.losses import segmentation_loss
 from active_defects.strategies.blend import Blend
 from active_defects.strategies.likely_defect import LikelyDefect
@@ -49,8 +51,11 @@ from active_defects.strategies.strategy import Random
 
 RESULTS = Path(__file__).resolve().parent.parent / "nbs" / "results"
 SETS = {"ksdd": ("KolektorSDD crops", 120), "tiles": ("magnetic tiles 5 %", 100)}  # name and K
-LEARNERS = {"small": (ReconstructionLearner(), UNetLearner(schedule=Schedule(40, 32, 0.1))), "paper": (ReconstructionLearner.paper(), UNetLearner.paper()),
-            "trial": (ReconstructionLearner(size=32, width=1 / 8, schedule=Schedule(2, 32, 0.1)), UNetLearner(size=32, width=1 / 8, schedule=Schedule(2, 32, 0.1)))}
+SMALL, TRIAL = Schedule(40, 32, 0.1), dict(size=32, width=1 / 8, schedule=Schedule(2, 32, 0.1))
+LEARNERS = {  # name -> M, S, G
+    "small": (ReconstructionLearner(), UNetLearner(schedule=SMALL), SupervisedReconstructionLearner()),
+    "paper": (ReconstructionLearner.paper(), UNetLearner.paper(), SupervisedReconstructionLearner.paper()),
+    "trial": (ReconstructionLearner(**TRIAL), UNetLearner(**TRIAL), SupervisedReconstructionLearner(ReconstructionLearner(**TRIAL), schedule=TRIAL["schedule"]))}
 
 
 @dataclass(frozen=True)
@@ -63,15 +68,15 @@ class Arm:
     rounds: int = 6
 
 
-def arms(m):
+def arms(m, g=None):
     "Name -> arm; all share the weights of M."
     msmr = MSMR(m)
-    blocks, sdr = replace(msmr, hide="blocks"), SDR(msmr=msmr)
+    blocks, sdr = replace(msmr, hide="blocks"), SDR(g, msmr)
     surest = LikelyDefect()
     return {
-        "SDR": Arm(msmr, sdr), "confidence": Arm(msmr, surest), "SDR and confidence": Arm(msmr, Blend((sdr, surest))),
+        "SDR": Arm(msmr, sdr), "confidence": Arm(msmr, surest), "SDR and confidence": Arm(msmr, Blend((sdr, surest))), "SDR or confidence": Arm(msmr, Blend((sdr, surest), how="best")),
         "MSMR only": Arm(None, msmr, 0), "random": Arm(None, Random(), 0),
-        "SDR, worst block first": Arm(blocks, SDR(msmr=blocks)), "SDR, nothing assumed": Arm(msmr, sdr, 0), "SDR, S from scratch": Arm(msmr, sdr, warm=False),
+        "SDR, worst block first": Arm(blocks, SDR(g, blocks)), "SDR, nothing assumed": Arm(msmr, sdr, 0), "SDR, S from scratch": Arm(msmr, sdr, warm=False),
         "SDR, G anew": Arm(msmr, replace(sdr, once=False)),
         "SDR after random": Arm(Random(), sdr, rounds=2), "SDR after random mask": Arm(ReconstructionError(m), sdr, rounds=2)}
 
@@ -91,13 +96,18 @@ def origin(options, seconds):
 
 def loop_of(options, name, arm, seed, pool, batch, about):
     "The run's own loop; trained models are shared by all runs."
-    m, s = (replace(learner, progress=options.progress) for learner in LEARNERS[options.learner])
-    arm = arms(m)[arm]
-    folder = options.keep / options.learner
+    m, s, g = (replace(learner, progress=options.progress) for learner in LEARNERS[options.learner])
+    arm = arms(m, g)[arm]
+    folder = options.keep / settings(options)
     folder.mkdir(parents=True, exist_ok=True)
-    loop = Loop(pool, LabelStore(folder / f"{about}.db"), s, arm.then, arm.first, batch, round(arm.assume * batch), seed, arm.warm)
+    loop = Loop(pool, LabelStore(folder / f"{about}.db"), s, arm.then, arm.first, batch, round(arm.assume * batch), seed, warm=arm.warm)
     loop.shelf = Shelf(folder / f"models-{name}")
     return loop, arm
+
+
+def settings(options):
+    "The name of the learners, and a fingerprint of what it stands for."
+    return f"{options.learner}-{blake2b(repr(LEARNERS[options.learner]).encode(), digest_size=3).hexdigest()}"
 
 
 def key_of(*about): return "|".join(map(str, about))
@@ -113,19 +123,22 @@ def found(job, options):
     defective, kinds, done = truth.table.defective.astype(bool), truth.table.get("category"), set(read_rows(options.results / "seed_b_found.csv").key)
     for number in range(1, arm_.rounds + 1):
         if len(loop.store.rounds) < number:
-            start = time.perf_counter()
+            start, before = time.perf_counter(), {file.name for file in loop.shelf.folder.glob("*")} if loop.shelf.folder.exists() else set()
             record = loop.ask()
-            seconds = round(time.perf_counter() - start, 1)
-        else: record, seconds = loop.store.rounds[number], None
+            seconds, fresh = round(time.perf_counter() - start, 1), "".join(sorted(name for name, key in record.models.items() if not any(file.startswith(key) for file in before)))
+        else: record, seconds, fresh = loop.store.rounds[number], None, None
         if len(loop.store.unanswered(record)): loop.tell(record, TruthOracle(truth).annotate(record.asked))
-        if (key := key_of(options.learner, name, arm, seed, number)) in done: continue
+        if (key := key_of(settings(options), name, arm, seed, number)) in done: continue
         order = pd.Index([i for n in range(1, number + 1) for i in loop.store.rounds[n].asked])
         curve = found_curve(defective, order)
         about = dict(key=key, data=SETS[name][0], method=arm, seed=seed, round=number)
         if kinds is not None:
-            for kind in sorted(set(kinds[defective])): add_row(options.results / "seed_b_kinds.csv", dict(about, key=f"{key}|{kind}", kind=kind, defects=int((kinds == kind).sum()), found=int((kinds[order] == kind).sum())))
+            known = set(read_rows(options.results / "seed_b_kinds.csv").key)
+            rows = [dict(about, key=f"{key}|{kind}", kind=kind, defects=int((kinds == kind).sum()), found=int((kinds[order] == kind).sum()), learner=options.learner) for kind in sorted(set(kinds[defective]))]
+            for row in rows:
+                if row["key"] not in known: add_row(options.results / "seed_b_kinds.csv", row)
         add_row(options.results / "seed_b_found.csv", about | dict(parts=len(pool), defects=int(defective.sum()), asked=len(order), found=int(defective[order].sum()), to95=int((curve < 0.95).sum()) if curve.iloc[-1] >= 0.95 else None, in_round=int(defective[record.asked].sum()),
-                by=record.strategy, assumed=len(record.assumed), wrongly=int(defective[record.assumed].sum())) | origin(options, seconds))
+                by=record.strategy, assumed=len(record.assumed), wrongly=int(defective[record.assumed].sum()), trained=fresh) | origin(options, seconds))
 
 
 # ---- from one state: what each score would find next
@@ -137,12 +150,12 @@ def following(job, options):
     loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
     defective, done = truth.table.defective.astype(bool), set(read_rows(options.results / "seed_b_next.csv").key)
     scores = {"SDR": arm.then, "SDR, ties by id": replace(arm.then, ties="id"), "MSMR": arm.first, "largest probability": LikelyDefect(0), "top 0.1 %": LikelyDefect(0.001), "top 1 %": LikelyDefect(0.01),
-              "SDR and top 0.1 %": Blend((arm.then, LikelyDefect()))}
+              "SDR and top 0.1 %": Blend((arm.then, LikelyDefect())), "SDR or top 0.1 %": Blend((arm.then, LikelyDefect()), how="best")}
     for number in range(1, min(len(loop.store.rounds), arm.rounds)):
         state = loop.state(number)
         left = int(defective[state.candidates].sum())
         for score, strategy in scores.items():
-            if (key := key_of(options.learner, name, seed, number, score)) in done: continue
+            if (key := key_of(settings(options), name, seed, number, score)) in done: continue
             values = strategy.score(state)
             asked = loop.select(values, loop.batch, seed=seed)
             add_row(options.results / "seed_b_next.csv", dict(key=key, data=SETS[name][0], seed=seed, after=number, score=score, left=left, found=int(defective[asked].sum()), blind=int((values <= 0).sum()) if score == "SDR" else None) | origin(options, None))
@@ -155,7 +168,7 @@ def groups(job, options):
     loop, _ = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
     m, defective, done = loop.first.learner, truth.table.defective.astype(bool), set(read_rows(options.results / "seed_b_groups.csv").key)
     for score, strategy in {"MSMR": loop.first, "MSMR, worst block": replace(loop.first, hide="blocks"), "random mask": ReconstructionError(m), "nothing hidden": ReconstructionError(m, "nothing"), "random": Random()}.items():
-        if (key := key_of(options.learner, name, seed, score)) in done: continue
+        if (key := key_of(settings(options), name, seed, score)) in done: continue
         start = time.perf_counter()
         counts = found_by_group(defective, strategy.score(loop.state(0)), 10, seed)
         add_row(options.results / "seed_b_groups.csv", dict(key=key, data=SETS[name][0], seed=seed, score=score) | {f"group{k}": int(n) for k, n in enumerate(counts, 1)} | origin(options, round(time.perf_counter() - start, 1)))
@@ -175,11 +188,11 @@ def iou(job, options):
     loop, arm_ = loop_of(options, f"{name}-train", "random" if arm == "all labels" else arm, seed, pool, round(len(pool) / 10), key_of("iou", name, arm, seed))
     masks = [mask_of(truth, i, everything.images[i].shape[:2]) for i in test]
     def examine(percent, labels, train_model):
-        if (key := key_of(options.learner, name, arm, seed, percent)) in done: return
+        if (key := key_of(settings(options), name, arm, seed, percent)) in done: return
         start = time.perf_counter()
-        model = train_model()
+        model = train_model() if shows_defect(loop.store.latest()) or arm == "all labels" else None
         seconds = round(time.perf_counter() - start, 1)
-        guesses = [resize(m, mask.shape) >= 0.5 for m, mask in zip(model(everything[test]).maps, masks)]
+        guesses = [resize(m, mask.shape) >= 0.5 for m, mask in zip(model(everything[test]).maps, masks)] if model else [np.zeros_like(mask) for mask in masks]
         add_row(options.results / "seed_b_iou.csv", dict(key=key, data=SETS[name][0], method=arm, seed=seed, percent=percent, labels=labels, test=len(test), iou=round(pooled_iou(masks, guesses), 4)) | origin(options, seconds))
     if arm == "all labels":
         known, own = truth[pool.ids], seed_of(seed, "S")
@@ -198,6 +211,7 @@ def losses(job, options):
     if (file := options.results / "seed_b_losses.csv").exists() and ((table := pd.read_csv(file)).data.eq(SETS[name][0]) & table.seed.eq(seed) & table.learner.eq(options.learner)).any(): return
     pool, truth = parts(name, options.data)
     loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
+    if not len(loop.store.rounds): raise SystemExit(f"{name}, seed {seed}: run the stage `found` with the arm SDR first, its states are looked at here")
     state, s = loop.state(1), loop.learner
     left = pool[state.candidates]
     logits, masks = torch.logit(torch.from_numpy(state.predict(left).maps), eps=1e-6)[:, None], mask_tensor(left, truth, s.size)

@@ -122,7 +122,35 @@ def test_a_diverging_training_says_so(world, name):
 
 @pytest.mark.parametrize("name", ["M", "S"])
 def test_a_size_that_does_not_fit_says_so(world, name):
-    with pytest.raises(ValueError, match="multiple of 16, got 40; try 32"): replace(tiny(NETWORKS[name]()), size=40).fit(*world)
+    for size, other in ((40, 32), (16, 32), (0, 32), (-16, 32), (50, 48)):
+        with pytest.raises(ValueError, match=f"multiple of 16 and at least 32, got {size}; try {other}"): replace(tiny(NETWORKS[name]()), size=size).fit(*world)
+
+
+@pytest.mark.parametrize("name", ["M", "S"])
+def test_the_smallest_size_learns_from_batches_of_one(world, name):
+    "At 16 pixels the coarsest map is a single one, which batch normalization refuses."
+    learner = tiny(NETWORKS[name](), epochs=1)
+    assert learner.size == 32
+    replace(learner, schedule=replace(learner.schedule, batch=1)).fit(*world)
+
+
+# ---- the light of S
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_lamp_of_s_is_a_setting(world, channels):
+    learner = replace(tiny(UNetLearner(), epochs=1), channels=channels)
+    assert (learner.brightness, learner.contrast) == (0.1, 0.2), "as they were before they were settings"
+    same = lambda **light: equal(weights(learner.fit(*world)), weights(replace(learner, **light).fit(*world)))
+    assert same() and not same(brightness=0.0) and not same(contrast=0.0) and same(color=0.0) == (channels == 1)
+    with pytest.raises(ValueError, match="contrast must lie in"): replace(learner, contrast=1.0).fit(*world)
+
+
+def test_s_without_strong_labels_says_what_can_be_done(world):
+    pool, truth = world
+    with pytest.raises(ValueError, match=r"begin with Loop\(first=MSMR\(\)\), which ranks without labels, or label some parts by chance"): tiny(UNetLearner()).fit(pool, truth[[]])
+    flawed = truth.ids[truth.table.defective.astype(bool)]
+    with pytest.raises(ValueError, match="draw the masks, or label another round"): tiny(UNetLearner()).fit(pool, Labels.of(dict.fromkeys(flawed, True)))
+    with pytest.raises(ValueError, match=r"none of the \d+ strong labels shows a defect.*label another round$"): tiny(UNetLearner()).fit(pool, truth[truth.ids.difference(flawed)])
 
 
 def test_an_unknown_shape_says_so():

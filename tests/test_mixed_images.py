@@ -10,7 +10,7 @@ from PIL import Image
 from tiny import tiny
 
 from active_defects.data import batches
-from active_defects.data.batches import image_tensor, stream
+from active_defects.data.batches import image_tensor, relight, stream
 from active_defects.data.folders import read_folder
 from active_defects.data.labels import Labels
 from active_defects.data.pool import Pool
@@ -38,7 +38,7 @@ def mixed():
 @pytest.fixture
 def said(caplog, monkeypatch):
     "What was said about stretching, as (level, message), by a process that has said nothing yet."
-    monkeypatch.setattr(batches, "_reported", set())
+    monkeypatch.setattr(batches, "_reported", {})
     caplog.set_level(logging.INFO, logger="active_defects")
     return lambda: [(record.levelname, record.getMessage()) for record in caplog.records if "stretched" in record.getMessage()]
 
@@ -114,20 +114,40 @@ def test_two_channels_are_no_picture_and_the_part_is_named(mixed):
 CAMERAS = {"a": np.zeros((126, 50), np.float32), "b": np.zeros((64, 64), np.float32), "c": np.zeros((126, 50, 3), np.float32), "d": np.zeros((40, 80), np.float32)}
 
 
-def test_stretching_is_said_once_for_a_pool_and_a_size(said):
+def test_stretching_is_said_once_for_a_shape_and_a_size(said):
     pool = pool_of(CAMERAS)
     for _ in range(3): image_tensor(pool, 32)
     for i in pool.ids: list(stream(pool[[i]], 32))
     [(level, text)] = said()
-    assert level == "WARNING" and "3 of 4 pictures" in text and "stretched to 32 x 32" in text and "2 of 126 x 50, 1 of 40 x 80" in text and "cut them" in text
+    assert level == "WARNING" and text.startswith("pictures of 126 x 50, 40 x 80 are stretched to 32 x 32 (rows x columns)")
+    assert "cut them into squares first (data.crops.crop_pool), or, for SegDecLearner, give a (height, width)" in text
     image_tensor(pool, 48)
     assert len(said()) == 2 and "48 x 48" in said()[1][1]
 
 
-def test_another_pool_is_another_matter(said):
-    first, second = pool_of(CAMERAS), pool_of(CAMERAS)
-    image_tensor(first, 32), image_tensor(second, 32)
-    assert len(said()) == 2
+def test_pools_of_the_same_shapes_are_one_matter_and_a_new_shape_is_another(said):
+    for _ in range(5): image_tensor(pool_of(CAMERAS), 32)  # new dictionaries, perhaps at the address of an old one
+    assert len(said()) == 1
+    image_tensor(pool_of(CAMERAS | {"e": np.zeros((30, 90), np.float32)}), 32)
+    assert len(said()) == 2 and said()[1][1].startswith("pictures of 30 x 90 are stretched")
+
+
+def test_in_pieces_it_is_said_once_and_without_a_total_that_is_a_pieces(said):
+    pool = pool_of({f"p{k}": CAMERAS["a"] for k in range(300)})
+    for k in range(0, 300, 64): image_tensor(pool[pool.ids[k:k + 64]], 32)
+    [(_, text)] = said()
+    assert " of 300" not in text and "64" not in text
+
+
+def test_pieces_of_all_sizes_do_not_fill_the_log(said):
+    pool = pool_of({f"p{k}": np.zeros((20, 30 + k), np.float32) for k in range(200)})
+    for k in range(0, 200, 8): image_tensor(pool[pool.ids[k:k + 8]], 32)
+    assert 1 <= len(said()) <= 3
+
+
+def test_a_note_for_a_chosen_shape_does_not_swallow_the_warning(said):
+    image_tensor(pool_of(CAMERAS), (32, 32)), image_tensor(pool_of(CAMERAS), 32)
+    assert [level for level, _ in said()] == ["INFO", "WARNING"] and "crop_pool" not in said()[0][1] and "crop_pool" in said()[1][1]
 
 
 def test_a_first_piece_without_stretched_pictures_does_not_hide_the_next(said):
@@ -135,7 +155,7 @@ def test_a_first_piece_without_stretched_pictures_does_not_hide_the_next(said):
     image_tensor(pool[["b"]], 32)
     assert said() == []
     image_tensor(pool[["b", "d"]], 32)
-    assert "1 of 2 pictures" in said()[0][1]
+    assert said()[0][1].startswith("pictures of 40 x 80 are stretched")
 
 
 @pytest.mark.parametrize("size, pad", [(32, True), (None, False)])
@@ -164,3 +184,34 @@ def test_a_folder_of_all_sizes_is_one_sentence(said):
     image_tensor(pool, 16)
     [(_, text)] = said()
     assert "other sizes" in text and len(text) < 350
+
+
+# Under another lamp
+
+def relight_before_there_was_color(images, generator, brightness=0.1, contrast=0.2):
+    shift, spread = ((torch.rand(2, len(images), 1, 1, 1, generator=generator) * 2 - 1) * torch.tensor([brightness, contrast]).view(2, 1, 1, 1, 1)).to(images.device)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return ((images - mean) * (1 + spread) + mean + shift).clamp(0, 1)
+
+
+@pytest.mark.parametrize("color", [0, 0.1, 0.5])
+def test_gray_images_are_lit_as_ever_bit_by_bit_and_draw_no_more(color):
+    images, old, new = torch.rand(7, 1, 16, 16, generator=torch.Generator().manual_seed(5)), torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    for _ in range(3): assert torch.equal(relight(images, new, color=color), relight_before_there_was_color(images, old))
+    assert torch.equal(new.get_state(), old.get_state())
+
+
+def test_channels_of_a_color_image_change_apart_within_their_strength():
+    plate, most = torch.full((500, 3, 2, 2), 0.5), 0.3
+    lit = relight(plate, torch.Generator().manual_seed(0), 0, 0, most)
+    gains = lit.mean(dim=(2, 3)) / 0.5
+    assert (gains - 1).abs().max() <= most + 1e-6 and gains.min() < 1 - 0.9 * most and gains.max() > 1 + 0.9 * most
+    assert np.abs(np.corrcoef(gains.T) - np.eye(3)).max() < 0.15, "each channel has a draw of its own"
+    assert (lit.amax(dim=(2, 3)) - lit.amin(dim=(2, 3))).max() == 0, "one factor for a whole channel"
+    assert torch.equal(lit, relight(plate, torch.Generator().manual_seed(0), 0, 0, most))
+
+
+def test_color_without_strength_moves_all_channels_alike():
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(relight(images, torch.Generator().manual_seed(2), color=0), relight_before_there_was_color(images, torch.Generator().manual_seed(2)))
+    with pytest.raises(ValueError, match=r"color must lie in \[0, 1\), got 1.2"): relight(images, torch.Generator(), color=1.2)

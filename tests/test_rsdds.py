@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from active_defects.data.folders import read_mask
+from active_defects.data.folders import BadImage, read_mask
 from active_defects.data.labels import mask_of
 from active_defects.data.rsdds import rail_files, read_rail_mask, read_rsdds, strip_rows
 from active_defects.data.splits import group_folds
@@ -91,6 +91,33 @@ def test_pieces_travel_and_folds_keep_strips_together(root):
 def test_jpeg_dust_is_no_defect(root):
     mask = root / "RSDDs dataset" / "Type-II RSDDs dataset" / "GroundTruth" / "rail_1.jpg"
     assert read_mask(mask)[330:385].any() and not read_rail_mask(mask)[330:385].any() and read_rail_mask(mask).sum() == 450
+
+
+@pytest.mark.parametrize("values", [(0, 1), (0, 127), (1, 1)])
+def test_a_mask_of_other_values_makes_no_strip_good(root, caplog, values):
+    "Every strip has a defect: a mask that is not black and has nothing above 127 was saved with other values."
+    folder = root / "RSDDs dataset" / "Type-II RSDDs dataset" / "GroundTruth"
+    def save(name):
+        drawn = read_mask(folder / f"{name}.jpg", above=127)
+        (folder / f"{name}.jpg").unlink()
+        Image.fromarray(np.where(drawn, values[1], values[0]).astype(np.uint8)).save(folder / f"{name}.png")
+    save("rail_1")
+    with pytest.raises(BadImage, match="rail_1.png is not black, but has nothing above 127.*save it with 0 and 255"):
+        read_rail_mask(folder / "rail_1.png")
+    with caplog.at_level(logging.WARNING, "active_defects"):
+        pool, _ = read_rsdds(root, "II", crops=55)
+    assert sorted(pool.table.group.unique()) == ["type2/rail_12", "type2/rail_2", "type2/rail_3"]
+    assert "1 of 4 pictures" in caplog.text and "rail_1.png is not black" in caplog.text
+    for name in ("rail_12", "rail_2", "rail_3"):
+        save(name)
+    with pytest.raises(ValueError, match="4 of 4 pictures .* leaves none; the first: .*rail_1.png is not black"):
+        read_rsdds(root, "II", crops=55)
+
+
+def test_a_black_mask_is_a_mask(root):
+    mask = root / "RSDDs dataset" / "Type-II RSDDs dataset" / "GroundTruth" / "rail_1.jpg"
+    Image.new("L", SIZES["II"][::-1]).save(mask)
+    assert not read_rail_mask(mask).any() and not read_rsdds(root, "II")[1].table.defective["type2/rail_1"]
 
 
 def test_archive_masks_of_other_formats_hidden_files_and_copies(root, tmp_path):

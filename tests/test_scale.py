@@ -33,7 +33,7 @@ def test_two_thousand_pictures_within_memory(tmp_path):
     (tmp_path / "images").mkdir()
     for k in range(2000):
         Image.fromarray(np.roll(plates[k % 20], k // 20, axis=k % 2)).save(tmp_path / "images" / f"{k:05d}.png", compress_level=1)
-    out, seconds, peak = peak_memory([COMMAND, "rank", "images", "--size", "16", "--epochs", "1", "--device", "cpu"], tmp_path)
+    out, seconds, peak = peak_memory([COMMAND, "rank", "images", "--size", "32", "--epochs", "1", "--device", "cpu"], tmp_path)
     assert "2,000 pictures" in out
     assert len(pd.read_csv(tmp_path / "ranking.csv")) == 2000
     assert peak < 1.5e9, f"{peak / 1e6:,.0f} MB"

@@ -13,6 +13,7 @@ from active_defects.data.labels import Labels
 from active_defects.data.pool import Pool
 from active_defects.data.store import LabelStore
 from active_defects.data.synth import synth_surfaces
+from active_defects.formulas.selection import assume_good_ids
 from active_defects.learners.reconstruction import ReconstructionLearner
 from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner
@@ -92,8 +93,31 @@ def test_the_bottom_v_count_as_good_for_one_round_only():
     for number in (1, 2, 3):
         record, training = loop.store.rounds[number], training_labels(loop.store, number).table
         assert set(training.index[training.annotator == "assumed"]) == set(record.assumed) and not training.defective[record.assumed].any()
-        assert record.assumed.tolist() == record.scores[~record.scores.index.isin(record.asked)].nsmallest(6).index.tolist() or record.scores.duplicated().any()
+        assert record.assumed.equals(assume_good_ids(record.scores, 6, loop.seed, exclude=record.asked))
     assert not set(loop.store.latest().ids) & set(loop.store.rounds[3].assumed), "what is assumed is never written down as said"
+
+
+def test_an_answer_that_is_repeated_later_changes_neither_g_nor_who_taught_it():
+    loop = go(algorithm(), 2)
+    first = loop.store.rounds[1].asked
+    loop.store.add(Labels(TRUTH[first].table.assign(annotator="ben", seconds=1.0), TRUTH[first].masks), 2)
+    assert loop.ask().models["G"] == loop.store.rounds[2].models["G"]
+
+
+def test_g_on_the_shelf_needs_no_m(tmp_path):
+    loop = go(algorithm(tmp_path / "parts.db"), 2)
+    (tmp_path / "parts.models" / f"{loop.store.rounds[1].models['M']}.safetensors").unlink()
+    again = go(algorithm(tmp_path / "parts.db"), 3)
+    assert again.store.rounds[3].models["M"] == loop.store.rounds[1].models["M"] and not list((tmp_path / "parts.models").glob("M-*"))
+
+
+def test_a_chain_of_warm_starts_reads_every_round_once(monkeypatch):
+    loop, reads = go(algorithm(), 4), []
+    run = loop.store.db.run
+    monkeypatch.setattr(loop.store.db, "run", lambda text, *more, **named: (reads.append(text), run(text, *more, **named))[1])
+    state = loop.state(4)
+    assert [state.round, state.before.round, state.before.before.round] == [5, 4, 3]
+    assert sum("from score" in text for text in reads) == 4
 
 
 # ---- pools that it was not made for

@@ -239,6 +239,11 @@ def test_a_network_of_another_learner_keeps_it_too():
         for size in (1, 7): np.testing.assert_allclose(score_in_pieces(strategy, state, size=size), whole, rtol=1e-5)
 
 
+@pytest.mark.parametrize("options, message", [(dict(masks=0), "at least 1, got 0"), (dict(masks=-1), "at least 1, got -1"), (dict(masks=1.5), "whole number"), (dict(hide="half"), "'random' or 'nothing'")], ids=str)
+def test_ReconstructionError_refuses_what_it_cannot_hide(options, message):
+    with pytest.raises(ValueError, match=message): dataclasses.replace(STRATEGIES["strategies.reconstruction_error:ReconstructionError"](), **options)
+
+
 def test_pieces_over_two_processes_give_the_same():
     strategy, (pool, labels) = tiny(STRATEGIES["strategies.msmr:MSMR"]()), world()
     state = state_of(strategy, pool, labels)

@@ -24,7 +24,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def m(world):
-    return LEARNER.network.fit(world[0], seed=5)
+    return LEARNER.form.fit(world[0], seed=5)
 
 
 def weights(model):
@@ -108,7 +108,7 @@ def test_a_g_may_begin_with_a_g(world, m):
 
 @pytest.mark.parametrize("change", [dict(width=1 / 8), dict(channels=3), dict(skips=False), dict(size=48)], ids=str)
 def test_an_m_of_another_form_is_refused(world, m, change):
-    other = replace(LEARNER, network=replace(LEARNER.network, **change))
+    other = replace(LEARNER, form=replace(LEARNER.form, **change))
     with pytest.raises(ValueError, match="of the same kind, width and channels"): other.fit(*world, start=m)
 
 
@@ -177,7 +177,7 @@ def test_too_little_to_learn_from_says_so(world, kind, message):
 
 def test_wrong_wishes_say_so(world, m):
     with pytest.raises(ValueError, match="at least one good part, got normals=0"): SupervisedReconstructionLearner(normals=0)
-    with pytest.raises(ValueError, match="multiple of 16, got 40; try 32"): replace(LEARNER, network=replace(LEARNER.network, size=40)).fit(*world)
+    with pytest.raises(ValueError, match="multiple of 16 and at least 32, got 40; try 32"): replace(LEARNER, form=replace(LEARNER.form, size=40)).fit(*world)
     with pytest.raises(ValueError, match="diverged"): replace(LEARNER, schedule=Schedule(3, 8, 1e30)).fit(*world)
     g = LEARNER.fit(*world, start=m)
     for shape in ((2, 1, 64, 64), (2, 3, 32, 32)):
@@ -195,17 +195,17 @@ def test_batches_mean_nothing_and_a_saved_model_comes_back(world, m, tmp_path):
     assert g.restore(images[:0]).shape == (0, 1, 32, 32)
     again = LEARNER.load(g.save(tmp_path / "g.safetensors"))
     assert equal(weights(g), weights(again)) and torch.equal(again.restore(images, half=False), whole)
-    with pytest.raises(ValueError, match="trained with other settings"): replace(LEARNER, network=replace(LEARNER.network, width=1 / 8)).load(tmp_path / "g.safetensors")
+    with pytest.raises(ValueError, match="trained with other settings"): replace(LEARNER, form=replace(LEARNER.form, width=1 / 8)).load(tmp_path / "g.safetensors")
 
 
 def test_color(world, tmp_path):
     pool, truth = world
     color = Pool(pool.table, {i: np.stack([pool.images[i]] * 3, axis=-1) for i in pool.ids})
-    learner = replace(LEARNER, network=replace(LEARNER.network, channels=3))
-    assert learner.fit(color, truth, start=learner.network.fit(color)).restore(image_tensor(color, 32, 3)).shape == (24, 3, 32, 32)
+    learner = replace(LEARNER, form=replace(LEARNER.form, channels=3))
+    assert learner.fit(color, truth, start=learner.form.fit(color)).restore(image_tensor(color, 32, 3)).shape == (24, 3, 32, 32)
 
 
 def test_the_paper_form_fits_the_papers_m():
     paper = SupervisedReconstructionLearner.paper()
-    assert paper.network == ReconstructionLearner.paper() and paper.schedule == Schedule(120, 32, 0.1, shape="steps", steps=(30, 60, 90))
+    assert paper.form == ReconstructionLearner.paper() and paper.schedule == Schedule(120, 32, 0.1, shape="steps", steps=(30, 60, 90))
     assert (paper.normals, paper.good_inputs) == (5, False)

@@ -21,7 +21,7 @@ from .labels import Labels, mask_of
 from .pool import Pool
 from .resize import fit_channels, resize, resize_mask
 
-# %% ../../nbs/290_data.batches.ipynb #25c8cee2
+# %% ../../nbs/290_data.batches.ipynb #738a57ce
 def stream(
     pool: Pool, # images to load
     size: int | tuple[int, int] | None, # side of the square they are resized to, or (height, width), pixels; None: as they are, all of one size
@@ -44,7 +44,7 @@ def stream(
                 shapes.update(seen)
                 yield done, images
                 bar.update(len(done))
-    if size is not None and not pad: _report_stretched(pool, size, shapes)
+    if size is not None and not pad: _report_stretched(size, shapes)
 
 def _loaded(pool, ids, size, channels, pad):
     shapes, images = [], []
@@ -64,18 +64,20 @@ def _stacked(ids, images):
     if other is not None: raise ValueError(f"{ids[0]!r} is {images[0].shape[1:]}, {ids[other]!r} is {images[other].shape[1:]} (rows, columns): images of one batch have one size; give `size`")
     return torch.from_numpy(np.stack(images))
 
-# %% ../../nbs/290_data.batches.ipynb #bce53750
+# %% ../../nbs/290_data.batches.ipynb #b4ee5345
 log = logging.getLogger("active_defects")
-_reported: set[tuple[int, int, int]] = set()
+_reported: dict[tuple, set] = {} # (one side only?, height, width) of the network -> shapes of pictures, of which it was said
+_ENOUGH = 20 # where so many shapes were reported, pieces of a mixed pool would say the same on and on
 
-def _report_stretched(pool, size, shapes):
-    (height, width), of_one = _sides(size), id(pool.images)
-    count = {s: n for s, n in shapes.most_common() if not 1 / 1.05 < s[0] * width / (s[1] * height) < 1.05}
-    if not count or (of_one, height, width) in _reported: return
-    _reported.add((of_one, height, width))
-    common = ", ".join(f"{n} of {s[0]} x {s[1]}" for s, n in list(count.items())[:3]) + (f" and {len(count) - 3} other sizes" if len(count) > 3 else "")
-    log.log(logging.WARNING if np.ndim(size) == 0 else logging.INFO, "%d of %d pictures change their shape when they are stretched to %d x %d (rows x columns): %s; "
-            "if that hurts, cut them into pieces of that shape first, or give a learner that takes one a (height, width)", sum(count.values()), shapes.total(), height, width, common)
+def _report_stretched(size, shapes):
+    height, width = _sides(size)
+    told = _reported.setdefault((square := np.ndim(size) == 0, height, width), set())
+    new = [s for s, _ in shapes.most_common() if s not in told and not 1 / 1.05 < s[0] * width / (s[1] * height) < 1.05]
+    if not new or len(told) >= _ENOUGH: return
+    told.update(new)
+    named = ", ".join(f"{s[0]} x {s[1]}" for s in new[:3]) + (f" and {len(new) - 3} other sizes" if len(new) > 3 else "")
+    log.log(logging.WARNING if square else logging.INFO, "pictures of %s are stretched to %d x %d (rows x columns), which changes their shape%s", named, height, width,
+            "; if that hurts, cut them into squares first (data.crops.crop_pool), or, for SegDecLearner, give a (height, width)" if square else "")
 
 def _sides(size): return (size, size) if np.ndim(size) == 0 else tuple(size)
 
@@ -112,15 +114,19 @@ def mask_tensor(
         if labels.table.defective[i]: masks[k, 0] = resize_mask(maximum_filter(mask_of(labels, i, pool.images[i].shape[:2]), dilate), size, pad)
     return torch.from_numpy(masks)
 
-# %% ../../nbs/290_data.batches.ipynb #d52b54e0
+# %% ../../nbs/290_data.batches.ipynb #0f3d316d
 def relight(
     images: Tensor, # (N, C, H, W) in [0, 1]
     generator: torch.Generator, # source of randomness, on the CPU
-    brightness: float = 0.1, # largest shift, gray levels
-    contrast: float = 0.2, # largest relative change of contrast
+    brightness: float = 0.1, # [design] largest shift of all channels alike, gray levels; 0: none
+    contrast: float = 0.2, # [design] largest relative change of contrast, in [0, 1); 0: none
+    color: float = 0.1, # [design] largest relative change of each channel of a color image, in [0, 1); 0: all channels alike; one channel is never asked
 ) -> Tensor: # (N, C, H, W) in [0, 1]
-    "Random brightness and contrast, one draw per image [SPEC 3.6]."
-    if not 0 <= contrast < 1: raise ValueError(f"contrast must lie in [0, 1), got {contrast}")
+    "Random brightness, contrast and, where there is any, color; one draw per image [SPEC 3.6]."
+    for name, most in dict(contrast=contrast, color=color).items():
+        if not 0 <= most < 1: raise ValueError(f"{name} must lie in [0, 1), got {most}")
     shift, spread = ((torch.rand(2, len(images), 1, 1, 1, generator=generator) * 2 - 1) * torch.tensor([brightness, contrast]).view(2, 1, 1, 1, 1)).to(images.device)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return ((images - mean) * (1 + spread) + mean + shift).clamp(0, 1)
+    lit = (images - mean) * (1 + spread) + mean + shift
+    if images.shape[1] > 1: lit = lit * (1 + color * (torch.rand(*images.shape[:2], 1, 1, generator=generator) * 2 - 1).to(images.device))
+    return lit.clamp(0, 1)

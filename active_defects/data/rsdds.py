@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_rail_mask', 'rail_files', 'strip_rows', 'read_rsdds']
 
-# %% ../../nbs/275_data.rsdds.ipynb #09e7147f
+# %% ../../nbs/275_data.rsdds.ipynb #0b71204f
 import re
 from itertools import product
 from pathlib import Path
@@ -14,17 +14,19 @@ import numpy as np
 import pandas as pd
 
 from .crops import CroppedImages, crop_labels, crop_rows
-from .folders import read_mask
+from .folders import BadImage, read_mask
 from .labels import Labels
 from .pairs import check_pairs, open_source, pictures_below, pool_of_pairs, say_left_out
 from .pool import Pool
 
-# %% ../../nbs/275_data.rsdds.ipynb #963ca4df
+# %% ../../nbs/275_data.rsdds.ipynb #fd891ddf
 def read_rail_mask(
     path: str | Path, # mask, a JPEG in the original set
 ) -> np.ndarray: # (H, W), bool, True on the defect
     "A mask of the rail sets: defect is more than 127."
-    return read_mask(path, above=127)
+    mask = read_mask(path, above=127)
+    if not mask.any() and read_mask(path).any(): raise BadImage(f"{path} is not black, but has nothing above 127, where a defect begins; it may hold 0 and 1: save it with 0 and 255")
+    return mask
 
 # %% ../../nbs/275_data.rsdds.ipynb #3e58c7c4
 def rail_files(

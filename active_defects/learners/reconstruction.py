@@ -46,11 +46,11 @@ def mirrored(
     "Random horizontal flips."
     return images if not wanted else torch.where(torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5, images.flip(3), images)
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #eacef67c
+# %% ../../nbs/430_learners.reconstruction.ipynb #754ccacd
 @dataclass(frozen=True)
 class ReconstructionLearner:
     "M: a dilated U-Net that fills in hidden patches; the defaults are the small form [seed B, §3.2; SPEC 3.1–3.3]."
-    size: int = 64 # side that images are resized to, a multiple of 16, pixels
+    size: int = 64 # side that images are resized to, a multiple of 16, at least 32, pixels
     width: float = 0.25 # factor on all widths; 1 is the paper's
     channels: int = 1 # 1: gray, 3: color
     patch: int | None = None # side of a hidden patch, pixels (None: size / 16)
@@ -93,14 +93,14 @@ class ReconstructionLearner:
         "A trained model from a file."
         return Reconstructor(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #a766aa95
+# %% ../../nbs/430_learners.reconstruction.ipynb #24a14b4c
 def untrained(
     learner: ReconstructionLearner, # settings
     seed: int, # of the weights
     start: object = None, # a trained model with a `network`, whose weights to begin with
 ) -> nn.Module: # on the CPU
     "The network that these settings describe, with random weights or those of `start`."
-    if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")
+    if learner.size % 16 or learner.size < 32: raise ValueError(f"size must be a multiple of 16 and at least 32, got {learner.size}; try {max(32, round(learner.size / 16) * 16)}")
     network = seeded(lambda: dilated_unet(learner.channels, learner.width, learner.dilation, learner.skips), seed_of(seed, "weights"))
     network.register_buffer("typical", torch.ones(learner.size, learner.size))
     return started(network, start)

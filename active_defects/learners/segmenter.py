@@ -35,11 +35,11 @@ def balanced(
     times = max(1, math.ceil(share / (1 - share) * len(good) / len(bad)))
     return torch.cat([good, bad.repeat(times)])
 
-# %% ../../nbs/440_learners.segmenter.ipynb #bf1973dd
+# %% ../../nbs/440_learners.segmenter.ipynb #b66c3f74
 @dataclass(frozen=True)
 class UNetLearner:
     "S: a plain U-Net on strong labels; the defaults are the small form [seed B, §3.3; SPEC 3.6]."
-    size: int = 64 # side that images are resized to, a multiple of 16, pixels
+    size: int = 64 # side that images are resized to, a multiple of 16, at least 32, pixels
     width: float = 0.25 # factor on all widths; 1 is the paper's
     channels: int = 1 # 1: gray, 3: color
     smooth: float = 1e-5 # s of the Dice loss; larger is gentler on good parts
@@ -48,6 +48,9 @@ class UNetLearner:
     schedule: Schedule = Schedule(epochs=30, batch=16, rate=0.1) # how long and how fast
     device: str | None = field(default=None, repr=False) # "cpu", "cuda"; None: a GPU if there is one
     progress: bool = field(default=True, repr=False) # show progress bars
+    brightness: float = 0.1 # [design] largest random shift of an image while learning, gray levels; 0: none
+    contrast: float = 0.2 # [design] largest random relative change of its contrast, in [0, 1); 0: none
+    color: float = 0.1 # [design] largest random relative change of each channel of color images, in [0, 1); 0: all channels alike
     gives = ("maps", "features")
 
     @classmethod
@@ -64,13 +67,10 @@ class UNetLearner:
         checkpoint: Path | None = None, # file to save to and resume from
     ) -> "Segmenter": # callable: pool -> Prediction
         "Learn from the strong labels."
-        network = untrained(self, seed, start)
-        strong = pool[sorted(set(labels.strong_ids) & set(pool.ids))]
-        masks = mask_tensor(strong, labels, self.size)
-        if not masks.any(): raise ValueError(f"none of the {len(strong)} strong labels shows a defect, so there is nothing to learn; label another round")
-        images, device, items = image_tensor(strong, self.size, self.channels), device_of(self.device), balanced(masks.flatten(1).any(dim=1), self.balance)
+        network, (images, masks), device = untrained(self, seed, start), _lessons(self, pool, labels), device_of(self.device)
+        items = balanced(masks.flatten(1).any(dim=1), self.balance)
         def loss(net, rows, generator):
-            batch = relight(images[items[rows]], generator).to(device, memory_format=torch.channels_last)
+            batch = relight(images[items[rows]], generator, self.brightness, self.contrast, self.color).to(device, memory_format=torch.channels_last)
             return segmentation_loss(net(batch), masks[items[rows]].to(device), self.smooth)
         train(network, loss, len(items), self.schedule, seed_of(seed, "order"), device, checkpoint, "S: training" if self.progress else None)
         return Segmenter(self, network)
@@ -82,16 +82,26 @@ class UNetLearner:
         "A trained S from a file."
         return Segmenter(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/440_learners.segmenter.ipynb #922e3a37
+# %% ../../nbs/440_learners.segmenter.ipynb #0ac3b2bb
 def untrained(
     learner: UNetLearner, # settings
     seed: int, # of the weights
     start: object = None, # a trained model with a `network`, whose weights to begin with
 ) -> nn.Module: # on the CPU
     "The network that these settings describe, with random weights or those of `start`."
-    if learner.size % 16: raise ValueError(f"size must be a multiple of 16, got {learner.size}; try {max(16, round(learner.size / 16) * 16)}")
+    if learner.size % 16 or learner.size < 32: raise ValueError(f"size must be a multiple of 16 and at least 32, got {learner.size}; try {max(32, round(learner.size / 16) * 16)}")
     network = seeded(lambda: plain_unet(learner.channels, learner.width), seed_of(seed, "weights"))
     return started(network, start)
+
+# %% ../../nbs/440_learners.segmenter.ipynb #7153fd0a
+def _lessons(learner, pool, labels):
+    strong = pool[sorted(set(labels.strong_ids) & set(pool.ids))]
+    if not len(strong):
+        advice = "draw the masks, or label another round" if len(labels) else "begin with Loop(first=MSMR()), which ranks without labels, or label some parts by chance"
+        raise ValueError(f"none of the {len(labels)} labels is a strong one of this pool (a good part, or a defect with its mask), so there is nothing to learn; {advice}")
+    masks = mask_tensor(strong, labels, learner.size)
+    if not masks.any(): raise ValueError(f"none of the {len(strong)} strong labels shows a defect, so there is nothing to learn; label another round")
+    return image_tensor(strong, learner.size, learner.channels), masks
 
 # %% ../../nbs/440_learners.segmenter.ipynb #651e825e
 @dataclass(frozen=True)

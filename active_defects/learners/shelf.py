@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 from ..data.atomic import write_whole
 from ..data.labels import Labels
 
-# %% ../../nbs/405_learners.shelf.ipynb #a1b9007d
+# %% ../../nbs/405_learners.shelf.ipynb #284f829c
 FORMAT = 1
 log = logging.getLogger("active_defects")
 
@@ -34,13 +34,13 @@ def model_key(
 ) -> str: # file name without suffix: `name` and 16 hexadecimal digits
     "A name that is the same only if the training would be."
     digest = hashlib.blake2b(repr((FORMAT, name, learner, seed, start)).encode(), digest_size=8)
+    said = {} if labels is None else dict(zip(labels.ids, zip(labels.table.defective, labels.table.annotator, labels.table.get("trust", [None] * len(labels)))))
     for i in sorted(ids):
         digest.update(f"\0{i}".encode())
-        if labels is not None and i in labels.ids:
-            digest.update(str(labels.table.defective[i]).encode())
-            if labels.table.annotator[i] == "assumed": digest.update(b"assumed")
-            if "trust" in labels.table: digest.update(str(labels.table.trust[i]).encode())
-            if i in labels.masks: digest.update(np.packbits(np.asarray(labels.masks[i], bool)).tobytes())
+        if i not in said: continue
+        defective, annotator, trust = said[i]
+        digest.update(f"{defective}{'assumed' * (annotator == 'assumed')}{'' if trust is None else trust}".encode())
+        if i in labels.masks: digest.update(np.packbits(np.asarray(labels.masks[i], bool)).tobytes())
     return f"{name}-{digest.hexdigest()}"
 
 # %% ../../nbs/405_learners.shelf.ipynb #d1695d1c

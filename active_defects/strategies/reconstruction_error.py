@@ -18,7 +18,7 @@ from ..learners.reconstruction import ReconstructionLearner
 from ..models.hiding import random_patches
 from .strategy import State
 
-# %% ../../nbs/535_strategies.reconstruction_error.ipynb #2e8d22ba
+# %% ../../nbs/535_strategies.reconstruction_error.ipynb #c0ecfe3d
 @dataclass(frozen=True)
 class ReconstructionError:
     "Mean squared error of M's guess, over the whole image [seed B, eq. 2 and Fig. 12]."
@@ -26,6 +26,10 @@ class ReconstructionError:
     hide: str = "random" # "random": the same random patches in every image, as while learning; "nothing": M sees all of it
     masks: int = 1 # random masks to average over, >= 1 [design]; one, as in the paper
     pointwise = nested = suspicion = True
+
+    def __post_init__(self):
+        if self.hide not in ("random", "nothing"): raise ValueError(f"hide must be 'random' or 'nothing', got {self.hide!r}")
+        if not isinstance(self.masks, (int, np.integer)) or self.masks < 1: raise ValueError(f"masks must be a whole number of at least 1, got {self.masks!r}; one is the paper's")
 
     def score(
         self,
@@ -44,6 +48,5 @@ class ReconstructionError:
         "What M does not see."
         side = self.learner.size
         if self.hide == "nothing": return np.zeros((1, side, side), bool)
-        if self.hide != "random": raise ValueError(f"hide must be 'random' or 'nothing', got {self.hide!r}")
-        random = torch.Generator().manual_seed(seed_of(seed, "hidden") % 2 ** 63)
+        random = torch.Generator().manual_seed(seed_of(seed, "hidden"))
         return random_patches(self.masks, (side, side), self.learner.patch or side // 16, self.learner.ratio, random)[:, 0].numpy()

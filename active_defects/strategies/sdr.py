@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'first_lessons', 'maps_at', 'errors_where_suspected', 'first_scores', 'SDR']
 
-# %% ../../nbs/580_strategies.sdr.ipynb #65298e3b
+# %% ../../nbs/580_strategies.sdr.ipynb #c41e26c0
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,43 +19,47 @@ from ..data.batches import stream
 from ..data.labels import Labels, join
 from ..data.round_log import Round
 from ..formulas.suspect_error import order_with_ties, suspect_errors
-from ..learners.supervised_reconstruction import Restorer, SupervisedReconstructionLearner, drawn_ids, normal_ids
+from ..learners.supervised_reconstruction import Restorer, SupervisedReconstructionLearner, drawn_ids, normal_ids, shows_progress
 from .msmr import MSMR
-from .strategy import State
+from .strategy import State, key_of
 
-# %% ../../nbs/580_strategies.sdr.ipynb #0314d19b
+# %% ../../nbs/580_strategies.sdr.ipynb #18dcb318
 def first_lessons(
     labels: Labels, # answers of all rounds
     history: Iterable[Round] = (), # the rounds, with the parts they assumed good
 ) -> Labels: # strong answers until the first round that suffices for G, and that round's assumptions; all of them where none suffices
     "What was known when G could be trained for the first time [seed B, Algorithm 1, line 6]."
-    strong = labels[labels.strong_ids]
-    assumed, rounds, known = {record.number: record.assumed for record in history}, strong.table["round"], strong
+    strong, records = labels[labels.strong_ids], {record.number: record for record in history}
+    first = {i: number for number in sorted(records, reverse=True) for i in records[number].asked}
+    rounds, known = pd.Series({i: first.get(i, row) for i, row in strong.table["round"].items()}, dtype=int), strong
     for last in sorted(rounds.unique()):
         said = strong[rounds.index[rounds <= last]]
-        calm = Labels.of({i: False for i in assumed.get(last, ()) if i not in said.ids}, annotator="assumed", round=last)
+        assumed = records[last].assumed if last in records else ()
+        calm = Labels.of({i: False for i in assumed if i not in said.ids}, annotator="assumed", round=last)
         known = join(calm, said) if len(calm) else said
         if drawn_ids(known) and normal_ids(known): break
     return known
 
-# %% ../../nbs/580_strategies.sdr.ipynb #8e43e6de
+# %% ../../nbs/580_strategies.sdr.ipynb #b22c2e60
 def maps_at(
     maps: np.ndarray, # P(pixel is defective), (n, h, w), in [0, 1]
     size: int, # side of the square they are brought to, pixels
 ) -> np.ndarray: # (n, size, size) float32, in [0, 1]
-    "Maps at another size, bilinear."
+    "Maps at another size: the largest probability inside where they shrink, bilinear where they grow."
     if maps.shape[1:] == (size, size): return maps
-    return F.interpolate(torch.from_numpy(np.float32(maps))[:, None], (size, size), mode="bilinear", antialias=True)[:, 0].clamp(0, 1).numpy()
+    planes = torch.from_numpy(np.float32(maps))[:, None]
+    shrunk = F.adaptive_max_pool2d(planes, [min(side, size) for side in maps.shape[1:]])
+    return F.interpolate(shrunk, (size, size), mode="bilinear").clamp(0, 1)[:, 0].numpy()
 
-# %% ../../nbs/580_strategies.sdr.ipynb #353d471b
+# %% ../../nbs/580_strategies.sdr.ipynb #ec8762fa
 def errors_where_suspected(
     state: State, # S and the candidates
     g: Restorer, # a trained G
     threshold: float = 0.5, # a pixel is suspected from this probability on, in [0, 1]
 ) -> pd.Series: # E_sdr of each candidate, squared gray levels, >= 0
     "What G would change where S suspects a defect [seed B, eqs. 8–9]."
-    form, values = g.learner.network, [np.zeros(0)]
-    for ids, images in stream(state.pool[state.candidates], form.size, form.channels, progress="SDR: looking" if g.learner.progress else None):
+    form, values = g.learner.form, [np.zeros(0)]
+    for ids, images in stream(state.pool[state.candidates], form.size, form.channels, progress="SDR: looking" if shows_progress(g.learner) else None):
         maps = maps_at(state.predict(state.pool[ids]).maps, form.size)
         seen, errors = np.flatnonzero((maps >= threshold).any(axis=(1, 2))), np.zeros(len(ids))
         if len(seen): errors[seen] = suspect_errors(images[seen].numpy(), g.restore(images[seen]).numpy(), maps[seen], threshold)
@@ -74,7 +78,7 @@ def first_scores(
     new = first.index[first.isna()]
     return first.fillna(msmr.score(state.piece(new))) if len(new) else first
 
-# %% ../../nbs/580_strategies.sdr.ipynb #8c9c9956
+# %% ../../nbs/580_strategies.sdr.ipynb #54378d1f
 log = logging.getLogger("active_defects")
 
 @dataclass(frozen=True)
@@ -92,6 +96,10 @@ class SDR:
         if self.ties not in ("msmr", "id"): raise ValueError(f"ties must be 'msmr' or 'id', got {self.ties!r}")
         if not 0 <= self.threshold <= 1: raise ValueError(f"threshold is a probability, in [0, 1], got {self.threshold}; the paper's is 0.5")
 
+        form, m = self.learner.form if self.learner else self.msmr.learner, self.msmr.learner
+        for name in ("size", "width", "channels", "dilation", "skips"):
+            if getattr(form, name) != getattr(m, name): raise ValueError(f"G starts from the weights of M, but its form has {name}={getattr(form, name)}, M's {getattr(m, name)}; give both the same, or leave `learner` out")
+
     @classmethod
     def paper(cls) -> "SDR": # full width, full size
         "Seed B's own."
@@ -107,9 +115,9 @@ class SDR:
         if missing:
             log.warning("SDR: no %s yet, so G cannot be trained; the order of MSMR goes on", missing)
             return self.msmr.score(state)
-        learner = self.learner or SupervisedReconstructionLearner(self.msmr.learner, device=self.msmr.learner.device, progress=self.msmr.learner.progress)
-        m = state.model("M", self.msmr.learner)
-        errors = errors_where_suspected(state, state.model("G", learner, known, (state.used["M"], lambda: m)), self.threshold)
+        state.used["M"] = key_of(state, "M", self.msmr.learner)
+        g = state.model("G", self.learner or SupervisedReconstructionLearner(self.msmr.learner), known, (state.used["M"], lambda: state.model("M", self.msmr.learner)))
+        errors = errors_where_suspected(state, g, self.threshold)
         if self.ties == "id": return errors
         first = first_scores(self.msmr, state, errors.index[errors == 0]).reindex(errors.index, fill_value=0.0)
         return pd.Series(order_with_ties(errors, first), state.candidates, name="score")
