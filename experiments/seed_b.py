@@ -100,7 +100,7 @@ def loop_of(options, name, arm, seed, pool, batch, about):
     arm = arms(m, g)[arm]
     folder = options.keep / settings(options)
     folder.mkdir(parents=True, exist_ok=True)
-    loop = Loop(pool, LabelStore(folder / f"{about}.db"), s, arm.then, arm.first, batch, round(arm.assume * batch), seed, warm=arm.warm)
+    loop = Loop(pool, LabelStore(folder / f"{about.replace('|', '-')}.db"), s, arm.then, arm.first, batch, round(arm.assume * batch), seed, warm=arm.warm)
     loop.shelf = Shelf(folder / f"models-{name}")
     return loop, arm
 
@@ -132,7 +132,7 @@ def found(job, options):
         order = pd.Index([i for n in range(1, number + 1) for i in loop.store.rounds[n].asked])
         curve = found_curve(defective, order)
         about = dict(key=key, data=SETS[name][0], method=arm, seed=seed, round=number)
-        if kinds is not None:
+        if kinds is not None and kinds[defective].nunique() > 1:
             known = set(read_rows(options.results / "seed_b_kinds.csv").key)
             rows = [dict(about, key=f"{key}|{kind}", kind=kind, defects=int((kinds == kind).sum()), found=int((kinds[order] == kind).sum()), learner=options.learner) for kind in sorted(set(kinds[defective]))]
             for row in rows:

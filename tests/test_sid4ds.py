@@ -120,6 +120,12 @@ def test_a_chain_of_warm_starts_reads_every_round_once(monkeypatch):
     assert sum("from score" in text for text in reads) == 4
 
 
+def test_another_m_than_the_first_rounds_is_said_aloud(caplog):
+    loop = go(algorithm(first=MSMR(replace(M, flips=False))), 1)
+    with caplog.at_level(logging.WARNING, logger="active_defects"): go(loop, 2)
+    assert sum("another M" in message for message in caplog.messages) == 1
+
+
 # ---- pools that it was not made for
 
 def test_a_pool_without_any_defect_is_asked_by_msmr_to_the_end(caplog):

@@ -78,7 +78,7 @@ def first_scores(
     new = first.index[first.isna()]
     return first.fillna(msmr.score(state.piece(new))) if len(new) else first
 
-# %% ../../nbs/580_strategies.sdr.ipynb #54378d1f
+# %% ../../nbs/580_strategies.sdr.ipynb #d8d23ec6
 log = logging.getLogger("active_defects")
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class SDR:
             log.warning("SDR: no %s yet, so G cannot be trained; the order of MSMR goes on", missing)
             return self.msmr.score(state)
         state.used["M"] = key_of(state, "M", self.msmr.learner)
+        if {record.models.get("M", state.used["M"]) for record in state.history if record.strategy == "MSMR"} - {state.used["M"]}:
+            log.warning("SDR: MSMR asked with another M than this SDR has, so one more is trained; give both the same, SDR(msmr=first)")
         g = state.model("G", self.learner or SupervisedReconstructionLearner(self.msmr.learner), known, (state.used["M"], lambda: state.model("M", self.msmr.learner)))
         errors = errors_where_suspected(state, g, self.threshold)
         if self.ties == "id": return errors
