@@ -55,14 +55,14 @@ def _left_out(count, file): return f"{_number(count, 'file')} {'was' if count ==
 def _say(options, text):
     if not options.quiet: print(text)
 
-# %% ../nbs/930_cli.ipynb #2417c607
+# %% ../nbs/930_cli.ipynb #48fa0a57
 def ask(
     options: argparse.Namespace, # what was typed
 ) -> None:
     "Write the queue of a project."
     from active_defects.learners.training import device_of
     from active_defects.project import Settled, ask, open_project
-    changes = {name: value for name in ("strategy", "first", "batch", "assume_good", "seed", "size", "epochs") if (value := getattr(options, name)) is not None}
+    changes = {name: value for name in ("strategy", "first", "batch", "assume_good", "seed", "size", "epochs", "warm") if (value := getattr(options, name)) is not None}
     device = _device(device_of, options)
     project = open_project(options.project, options.folder, **changes)
     question = ask(project, device, options.workers, not options.quiet)
@@ -111,8 +111,9 @@ def demo(
     written = run(settings, Path(options.out), _device(device_of, options), not options.quiet, lambda text: _say(options, text))
     _say(options, f"{written}: open it in a browser")
 
-# %% ../nbs/930_cli.ipynb #7b39b127
-BUILT_IN = "strategies.msmr:MSMR, baselines.median:MedianDeviation, strategies.uncertainty:Uncertainty, strategies.margin:Margin, strategies.strategy:Random"
+# %% ../nbs/930_cli.ipynb #789acb7c
+BUILT_IN = ("strategies.msmr:MSMR, baselines.median:MedianDeviation, strategies.uncertainty:Uncertainty, strategies.margin:Margin, strategies.sdr:SDR, "
+            "strategies.likely_defect:LikelyDefect, strategies.blend:Blend, strategies.strategy:Random")
 ANSWERING = """\
 A mask is a PNG, BMP or TIFF file of the size of its picture, called like the part's id (a/b.png or
 a__b.png for the part a/b): white on the defect, black elsewhere; all black means that the part is good.
@@ -150,7 +151,7 @@ def parser() -> argparse.ArgumentParser: # of `active-defects`
     demo_.add_argument("--rounds", type=_count, default=3, metavar="N", help="the number of rounds of questions (3)")
     return top
 
-# %% ../nbs/930_cli.ipynb #88b4a985
+# %% ../nbs/930_cli.ipynb #af2a59d8
 def _of_rank(command):
     command.add_argument("folder", help="the folder of .jpg .png .bmp .tif pictures, which may lie at any depth")
     command.add_argument("--out", default="ranking.csv", metavar="FILE", help="the file to write (ranking.csv); beside it lies skipped.csv, or NAME.skipped.csv if the file is called NAME.csv")
@@ -164,6 +165,7 @@ def _of_ask(command):
     command.add_argument("--first", metavar="NAME", help="what asks before that; one that needs no labels (at first strategies.msmr:MSMR)")
     command.add_argument("--batch", type=_count, metavar="N", help="number of parts per round (at first 20)")
     command.add_argument("--assume-good", type=_seed, metavar="N", help="number of parts at the bottom of the ranking that count as good for one round (at first 0)")
+    command.add_argument("--warm", action=argparse.BooleanOptionalAction, help="start each round's training from the model of the round before (at first not)")
 
 def _command(commands, run, text, default="", unused=(), more=None):
     command = commands.add_parser(run.__name__, help=text, description=text, epilog=more, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -35,18 +35,19 @@ def _module(place: str) -> ModuleType:
         except Exception as error: raise ValueError(f"{full} cannot be imported ({type(error).__name__}: {error}); repair it first") from error
     raise ValueError(f"there is no module {place!r}, neither in active_defects nor in PYTHONPATH or this folder; check the spelling")
 
-# %% ../nbs/902_named.ipynb #9285049d
+# %% ../nbs/902_named.ipynb #07bdbbf9
 def tuned(
     thing: object, # a strategy or a learner; anything that is not a dataclass is returned as it is
     size: int | None = None, # side that images are resized to, pixels; None: as it is
     device: str | None = None, # "cpu", "cuda"; None: as it is
     epochs: int | None = None, # passes over the data while training; None: as it is
     progress: bool | None = None, # show progress bars; None: as it is
-) -> object: # the same thing with those settings, in itself and in the learners inside
+) -> object: # the same thing with those settings, in itself and in whatever it is made of
     "Change the settings of a strategy wherever they stand."
     if not is_dataclass(thing): return thing
     wanted = {"size": size, "device": device, "epochs": epochs, "progress": progress}
     names = {part.name for part in fields(thing) if part.init}
     own = {name: value for name, value in wanted.items() if name in names and value is not None}
-    inside = {name: tuned(getattr(thing, name), **wanted) for name in names & {"learner", "schedule"}}
+    parts = {name: getattr(thing, name) for name in names - set(own)}
+    inside = {name: tuple(tuned(one, **wanted) for one in part) if isinstance(part, tuple) else tuned(part, **wanted) for name, part in parts.items()}
     return replace(thing, **own, **inside)

@@ -28,7 +28,7 @@ from .pieces import score_in_pieces
 from .ranking import read_through
 from .strategies.strategy import Strategy, candidates
 
-# %% ../nbs/910_project.ipynb #4101b639
+# %% ../nbs/910_project.ipynb #828503f9
 @dataclass(frozen=True)
 class Project:
     "What is labeled, and how; kept in project.json."
@@ -41,6 +41,7 @@ class Project:
     seed: int = 0 # of everything random
     size: int | None = None # side that images are resized to, pixels; None: as each learner has it
     epochs: int | None = None # passes over the data in each training; None: as each learner has it
+    warm: bool = False # each round's training starts from the model of the round before, as in seed B
 
     @property
     def store(self) -> Path: # SQLite file; models lie beside it
@@ -52,7 +53,7 @@ class Project:
         "Where answers are looked for."
         return self.folder / "answers"
 
-# %% ../nbs/910_project.ipynb #8dd12a53
+# %% ../nbs/910_project.ipynb #11aa3ea5
 def open_project(
     folder: str | Path, # the project; need not exist if `images` are given
     images: str | Path | None = None, # folder of pictures; None: as it was
@@ -68,6 +69,7 @@ def open_project(
         if (value := getattr(project, name)) is None and name in ("size", "epochs"): continue
         if type(value) is not int or value < least or name == "size" and value % 16:
             raise fault(project, name, ValueError(f"{name} must be a {'multiple of 16' if name == 'size' else f'whole number of at least {least}'}, got {value!r}"))
+    if type(project.warm) is not bool: raise fault(project, "warm", ValueError(f"warm must be true or false, got {project.warm!r}"))
     for name in ("images", "strategy", "first"):
         if not isinstance(getattr(project, name), str): raise fault(project, name, ValueError(f"{name} must be a text, got {getattr(project, name)!r}"))
     return project
@@ -124,7 +126,7 @@ def askers(
     learner = tuned(UNetLearner(), **settings)
     return load("strategy"), load("first"), learner
 
-# %% ../nbs/910_project.ipynb #9536ee8b
+# %% ../nbs/910_project.ipynb #ea0989e8
 @dataclass(frozen=True)
 class Question:
     "An open round, and the file that asks it."
@@ -161,7 +163,7 @@ def ask(
         except ValueError as error: raise fault(project, "first" if one is first else "strategy", error) from error
     store = LabelStore(project.store)
     with closing(store.db):
-        loop = Loop(pool, store, learner, strategy, first, project.batch, project.assume_good, project.seed, score=score)
+        loop = Loop(pool, store, learner, strategy, first, project.batch, project.assume_good, project.seed, score=score, warm=project.warm)
         record = loop.ask() if waited or len(candidates(pool, store.latest())) else None
         keep(project)
         if record is None: return Settled(len(pool))

@@ -1,4 +1,5 @@
 """The command line does its errands on mixed folders, in separate processes, and always the same way."""
+import json
 import os
 import subprocess
 import sys
@@ -343,3 +344,21 @@ def test_the_version(capsys):
 
 def test_built_in_names_are_strategies():
     assert all(load_strategy(name) for name in BUILT_IN.split(", "))
+
+
+def test_seed_b_on_the_command_line(project, tmp_path, capsys):
+    def answer(number):
+        for i in pd.read_csv(project / f"queue-{number:03d}.csv").id:
+            mask = TRUTH.masks.get(i, np.zeros((64, 64)))
+            Image.fromarray(np.uint8(np.asarray(mask) > 0) * 255).save(project / "answers" / f"{i}.png")
+        assert main(["tell", "--project", str(project), "--quiet"]) == 0
+    answer(1)
+    assert main(["ask", "--project", str(project), "--strategy", "strategies.sdr:SDR", "--warm", "--assume-good", "4", "--size", "32", "--epochs", "2", "--device", "cpu", "--quiet"]) == 0
+    answer(2)
+    assert main(["ask", "--project", str(project), "--device", "cpu", "--quiet"]) == 0
+    store = LabelStore(project / "labels.db")
+    assert [record.strategy for record in store.rounds] == ["MedianDeviation", "SDR", "SDR"] and store.rounds[2].models["G"] == store.rounds[3].models["G"]
+    kept = lambda: json.loads((project / "project.json").read_text())["warm"]
+    assert kept() is True and "training" not in capsys.readouterr().err
+    assert main(["ask", "--project", str(project), "--no-warm", "--device", "cpu", "--quiet"]) == 0
+    assert kept() is False
