@@ -26,6 +26,7 @@ from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.shelf import Shelf, load_weights, model_key, save_weights
 from active_defects.learners.training import Schedule, rate_at
 from scipy.stats import spearmanr
+from interrupt import equal, killed_after, weights
 from tiny import no_room, tiny
 
 LEARNERS = {"M": ReconstructionLearner, "S": UNetLearner, "pixel": PixelLearner, "SegDecNet": SegDecLearner}
@@ -37,14 +38,6 @@ def world():
     return synth_surfaces(n=24, seed=2, size=32, prevalence=0.4)
 
 
-def weights(model):
-    return {k: v.cpu().numpy() for k, v in model.network.state_dict().items()} if hasattr(model, "network") else {"weight": model.weight, "bias": np.array(model.bias)}
-
-
-def equal(a, b):
-    return all(np.array_equal(a[k], b[k]) for k in a.keys() | b.keys())
-
-
 def opinion(model, pool, half=None):
     "One number per image, whatever the model is for."
     size = model.learner.size
@@ -54,9 +47,6 @@ def opinion(model, pool, half=None):
 
 # ---- interrupted and resumed
 
-class Killed(Exception): ...
-
-
 @pytest.mark.parametrize("schedule", [Schedule(5, 8, 0.05), Schedule(5, 8, 0.05, last=3), Schedule(5, 8, 0.05, shape="steps", steps=(2, 4)), Schedule(5, 8, 0.05, shape="constant", clip=1.0)],
                          ids=["one cycle", "best of three", "steps", "clipped"])
 @pytest.mark.parametrize("name", NETWORKS)
@@ -64,16 +54,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(world, name, sch
     pool, truth = world
     learner = replace(tiny(NETWORKS[name]()), schedule=schedule)
     calm = learner.fit(pool, truth, seed=3)
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))  # save after every epoch
-    finish = training.Run.finish_epoch
-    for stop in (1, 2, 4):
-        def killed(run, *loss, stop=stop, **more):
-            finish(run, *loss, **more)
-            if len(run.history) == stop: raise Killed
-
-        with monkeypatch.context() as patch:
-            patch.setattr(training.Run, "finish_epoch", killed)
-            with pytest.raises(Killed): learner.fit(pool, truth, seed=3, checkpoint=tmp_path / "m.checkpoint")
+    killed_after(monkeypatch, lambda: learner.fit(pool, truth, seed=3, checkpoint=tmp_path / "m.checkpoint"))
     torch.rand(7), np.random.rand(7)
     resumed = learner.fit(pool, truth, seed=3, checkpoint=tmp_path / "m.checkpoint")
     assert equal(weights(calm), weights(resumed))

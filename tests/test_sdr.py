@@ -20,6 +20,7 @@ from active_defects.pieces import score_in_pieces
 from active_defects.strategies.msmr import MSMR
 from active_defects.strategies.sdr import SDR, first_lessons, maps_at
 from active_defects.strategies.strategy import State, candidates
+from interrupt import killed_after
 from tiny import tiny
 
 POOL, TRUTH = synth_surfaces(n=40, seed=3, size=32, prevalence=0.4)
@@ -230,23 +231,12 @@ def test_g_is_of_the_form_of_m_unless_told(monkeypatch):
 
 # ---- killed in the middle
 
-class Killed(Exception): ...
-
-
 def test_a_kill_during_gs_training_resumes(tmp_path, monkeypatch):
     ask = replace(ASK, learner=tiny(SupervisedReconstructionLearner(M), epochs=5))
     calm = ask.score(state(shelf=Shelf(tmp_path / "calm")))
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))  # save after every epoch
     finish, folder = training.Run.finish_epoch, tmp_path / "killed"
     COLD.score(state(shelf=Shelf(folder)))  # M is there already
-
-    def killed(run, *loss, **more):
-        finish(run, *loss, **more)
-        if len(run.history) == 3: raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Run, "finish_epoch", killed)
-        with pytest.raises(Killed): ask.score(state(shelf=Shelf(folder)))
+    killed_after(monkeypatch, lambda: ask.score(state(shelf=Shelf(folder))), stops=(3,))
     assert [f.name[0] for f in folder.glob("*.checkpoint")] == ["G"]
     epochs = []
     monkeypatch.setattr(training.Run, "finish_epoch", lambda run, *loss, **more: epochs.append(len(run.history)) or finish(run, *loss, **more))

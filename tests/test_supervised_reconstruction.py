@@ -12,6 +12,7 @@ from active_defects.learners import training
 from active_defects.learners.reconstruction import ReconstructionLearner
 from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner, drawn_ids, lessons, normal_ids
 from active_defects.learners.training import Schedule
+from interrupt import equal, killed_after, weights
 from tiny import no_room, tiny
 
 LEARNER = tiny(SupervisedReconstructionLearner())
@@ -27,14 +28,6 @@ def m(world):
     return LEARNER.form.fit(world[0], seed=5)
 
 
-def weights(model):
-    return {k: v.cpu().numpy() for k, v in model.network.state_dict().items()}
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
-
-
 def assumed(*ids):
     return Labels.of({i: False for i in ids}, annotator="assumed")
 
@@ -47,24 +40,12 @@ def split(truth):
 
 # ---- interrupted and resumed
 
-class Killed(Exception): ...
-
-
 @pytest.mark.parametrize("schedule", [Schedule(5, 4, 0.05), Schedule(5, 4, 0.05, last=3), Schedule(5, 4, 0.05, shape="steps", steps=(2, 4))], ids=["one cycle", "best of three", "steps"])
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(world, m, schedule, tmp_path, monkeypatch):
     pool, truth = world
     learner = replace(LEARNER, schedule=schedule)
     calm = learner.fit(pool, truth, seed=3, start=m)
-    monkeypatch.setattr(training.train, "__defaults__", (*training.train.__defaults__[:-1], -1.0))  # save after every epoch
-    finish = training.Run.finish_epoch
-    for stop in (1, 2, 4):
-        def killed(run, *loss, stop=stop, **more):
-            finish(run, *loss, **more)
-            if len(run.history) == stop: raise Killed
-
-        with monkeypatch.context() as patch:
-            patch.setattr(training.Run, "finish_epoch", killed)
-            with pytest.raises(Killed): learner.fit(pool, truth, seed=3, start=m, checkpoint=tmp_path / "g.checkpoint")
+    killed_after(monkeypatch, lambda: learner.fit(pool, truth, seed=3, start=m, checkpoint=tmp_path / "g.checkpoint"))
     torch.rand(7), np.random.rand(7)
     resumed = learner.fit(pool, truth, seed=3, start=m, checkpoint=tmp_path / "g.checkpoint")
     assert equal(weights(calm), weights(resumed))

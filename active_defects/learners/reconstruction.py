@@ -6,7 +6,7 @@
 __all__ = ['guess_loss', 'mirrored', 'ReconstructionLearner', 'untrained', 'Reconstructor', 'batch_block_errors',
            'batch_pixel_errors', 'with_typical_errors', 'worst_pixels']
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #27d458a9
+# %% ../../nbs/430_learners.reconstruction.ipynb #6e4fbd16
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +22,9 @@ from ..data.pool import Pool
 from ..formulas.contracts import seed_of, tie_break
 from ..formulas.masked_error import turn_masks
 from ..formulas.reduction import top_mean
-from .shelf import save_weights
-from .training import Schedule, device_of, half_precision, seeded, started, train, with_weights
+from .training import Schedule, device_of, half_precision, save_network, seeded, started, train, with_weights
 from ..models.hiding import hide_each, random_patches
-from ..models.unet import dilated_unet
+from ..models.unet import check_side, dilated_unet
 
 # %% ../../nbs/430_learners.reconstruction.ipynb #29deb1ea
 def guess_loss(
@@ -93,24 +92,25 @@ class ReconstructionLearner:
         "A trained model from a file."
         return Reconstructor(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #24a14b4c
+# %% ../../nbs/430_learners.reconstruction.ipynb #8fbc1ea6
 def untrained(
     learner: ReconstructionLearner, # settings
     seed: int, # of the weights
     start: object = None, # a trained model with a `network`, whose weights to begin with
 ) -> nn.Module: # on the CPU
     "The network that these settings describe, with random weights or those of `start`."
-    if learner.size % 16 or learner.size < 32: raise ValueError(f"size must be a multiple of 16 and at least 32, got {learner.size}; try {max(32, round(learner.size / 16) * 16)}")
+    check_side(learner.size)
     network = seeded(lambda: dilated_unet(learner.channels, learner.width, learner.dilation, learner.skips), seed_of(seed, "weights"))
     network.register_buffer("typical", torch.ones(learner.size, learner.size))
     return started(network, start)
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #ed3da1f1
+# %% ../../nbs/430_learners.reconstruction.ipynb #d4b2ac1a
 @dataclass(frozen=True)
 class Reconstructor:
     "A trained M."
     learner: ReconstructionLearner # settings it was trained with
     network: nn.Module = field(repr=False) # ready to be used
+    save = save_network
 
     def squares(
         self,
@@ -136,13 +136,6 @@ class Reconstructor:
         "One guess, in float32, as the formula of MSMR asks for it."
         image = torch.from_numpy(np.float32(visible))[None, None].to(next(self.network.parameters()).device)
         with torch.inference_mode(): return self.network(image)[0, 0].cpu().numpy()
-
-    def save(
-        self,
-        path: str | Path, # safetensors file to write
-    ) -> Path: # `path`
-        "Keep the weights and settings."
-        return save_weights(path, self.network.state_dict(), {"learner": repr(self.learner)})
 
 # %% ../../nbs/430_learners.reconstruction.ipynb #dcea3af4
 def batch_block_errors(

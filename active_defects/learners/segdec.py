@@ -6,7 +6,7 @@
 __all__ = ['OFFICIAL', 'STEEL_EPOCHS', 'Lesson', 'official', 'check_settings', 'SegDecLearner', 'lesson_of', 'plan_of',
            'untrained', 'trained', 'loss_of', 'SegDecModel']
 
-# %% ../../nbs/450_learners.segdec.ipynb #b1392065
+# %% ../../nbs/450_learners.segdec.ipynb #99d3dec8
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,7 @@ from ..data.sampling import epoch_rows
 from ..formulas.contracts import seed_of
 from ..formulas.pixel_weights import pixel_weights
 from .prediction import Prediction
-from .shelf import save_weights
-from .training import Schedule, device_of, half_precision, seeded, started, train, with_weights
+from .training import Schedule, device_of, half_precision, save_network, seeded, started, train, with_weights
 from ..models.mixed_loss import balance_at, mixed_losses, reduce_by_eight, segmentation_losses
 from ..models.segdecnet import SegDecNet, check_size
 
@@ -204,12 +203,13 @@ def loss_of(
         return mixed_losses(decision, targets[rows].to(device), where, known, balance_at(epoch, epochs) if balanced else None, learner.delta).sum()
     return loss
 
-# %% ../../nbs/450_learners.segdec.ipynb #49ef178b
+# %% ../../nbs/450_learners.segdec.ipynb #ec4afd1e
 @dataclass(frozen=True)
 class SegDecModel:
     "A trained SegDecNet."
     learner: SegDecLearner # settings it was trained with
     network: nn.Module = field(repr=False) # ready to be used
+    save = save_network
 
     def __call__(
         self,
@@ -224,10 +224,3 @@ class SegDecModel:
                 out.append([part.float().cpu() for part in (self.network.decide(seen), maps[:, 0].sigmoid(), seen)])
         logit, maps, seen = (torch.cat(parts).numpy() for parts in zip(*out))
         return Prediction(pd.Series(expit(logit.astype(float)), pd.Index(pool.ids, name="sample"), name="defective"), maps, seen, extras={"logit": logit})
-
-    def save(
-        self,
-        path: str | Path, # safetensors file to write
-    ) -> Path: # `path`
-        "Keep the weights and settings."
-        return save_weights(path, self.network.state_dict(), {"learner": repr(self.learner)})

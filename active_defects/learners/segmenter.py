@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['balanced', 'UNetLearner', 'untrained', 'Segmenter']
 
-# %% ../../nbs/440_learners.segmenter.ipynb #f6744714
+# %% ../../nbs/440_learners.segmenter.ipynb #e2f0b8fd
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,9 @@ from ..data.labels import Labels
 from ..data.pool import Pool
 from ..formulas.contracts import seed_of
 from .prediction import Prediction, from_maps
-from .shelf import save_weights
-from .training import Schedule, device_of, half_precision, seeded, started, train, with_weights
+from .training import Schedule, device_of, half_precision, save_network, seeded, started, train, with_weights
 from ..models.losses import segmentation_loss
-from ..models.unet import plain_unet
+from ..models.unet import check_side, plain_unet
 
 # %% ../../nbs/440_learners.segmenter.ipynb #7e02ae3c
 def balanced(
@@ -82,14 +81,14 @@ class UNetLearner:
         "A trained S from a file."
         return Segmenter(self, with_weights(untrained(self, 0), path, device_of(self.device)))
 
-# %% ../../nbs/440_learners.segmenter.ipynb #0ac3b2bb
+# %% ../../nbs/440_learners.segmenter.ipynb #cc865711
 def untrained(
     learner: UNetLearner, # settings
     seed: int, # of the weights
     start: object = None, # a trained model with a `network`, whose weights to begin with
 ) -> nn.Module: # on the CPU
     "The network that these settings describe, with random weights or those of `start`."
-    if learner.size % 16 or learner.size < 32: raise ValueError(f"size must be a multiple of 16 and at least 32, got {learner.size}; try {max(32, round(learner.size / 16) * 16)}")
+    check_side(learner.size)
     network = seeded(lambda: plain_unet(learner.channels, learner.width), seed_of(seed, "weights"))
     return started(network, start)
 
@@ -103,12 +102,13 @@ def _lessons(learner, pool, labels):
     if not masks.any(): raise ValueError(f"none of the {len(strong)} strong labels shows a defect, so there is nothing to learn; label another round")
     return image_tensor(strong, learner.size, learner.channels), masks
 
-# %% ../../nbs/440_learners.segmenter.ipynb #651e825e
+# %% ../../nbs/440_learners.segmenter.ipynb #183f8001
 @dataclass(frozen=True)
 class Segmenter:
     "A trained S."
     learner: UNetLearner # settings it was trained with
     network: nn.Module = field(repr=False) # ready to be used
+    save = save_network
 
     def __call__(
         self,
@@ -123,10 +123,3 @@ class Segmenter:
                 maps.append(self.network.head(fine)[:, 0].float().sigmoid().cpu().numpy())
                 features.append(coarse.float().mean(dim=(2, 3)).cpu().numpy())
         return from_maps(pool.ids, np.concatenate(maps), learner.share, np.concatenate(features) if features else None)
-
-    def save(
-        self,
-        path: str | Path, # safetensors file to write
-    ) -> Path: # `path`
-        "Keep the weights and settings."
-        return save_weights(path, self.network.state_dict(), {"learner": repr(self.learner)})

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['drawn_ids', 'normal_ids', 'teachers', 'lessons', 'SupervisedReconstructionLearner', 'shows_progress', 'Restorer']
 
-# %% ../../nbs/435_learners.supervised_reconstruction.ipynb #dcb5d9d6
+# %% ../../nbs/435_learners.supervised_reconstruction.ipynb #af4b84a1
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from ..data.labels import Labels
 from ..data.pool import Pool
 from ..formulas.contracts import seed_of
 from .reconstruction import ReconstructionLearner, Reconstructor, untrained
-from .shelf import save_weights
-from .training import Schedule, device_of, half_precision, train, with_weights
+from .training import Schedule, device_of, half_precision, save_network, train, with_weights
 from ..models.blending import blend, normal_mean, restoration_targets
 
 # %% ../../nbs/435_learners.supervised_reconstruction.ipynb #d442c43f
@@ -116,12 +115,13 @@ def shows_progress(
     "Whether progress bars are wanted."
     return learner.form.progress if learner.progress is None else learner.progress
 
-# %% ../../nbs/435_learners.supervised_reconstruction.ipynb #07ed7738
+# %% ../../nbs/435_learners.supervised_reconstruction.ipynb #c50a6239
 @dataclass(frozen=True)
 class Restorer:
     "A trained G."
     learner: SupervisedReconstructionLearner # settings it was trained with
     network: nn.Module = field(repr=False) # ready to be used
+    save = save_network
 
     def restore(
         self,
@@ -136,10 +136,3 @@ class Restorer:
         for part in images.split(batch):
             with torch.inference_mode(), half_precision(device, half): restored.append(self.network(part.to(device, memory_format=torch.channels_last)).float().cpu())
         return torch.cat(restored) if restored else images.clone()
-
-    def save(
-        self,
-        path: str | Path, # safetensors file to write
-    ) -> Path: # `path`
-        "Keep the weights and settings."
-        return save_weights(path, self.network.state_dict(), {"learner": repr(self.learner)})
