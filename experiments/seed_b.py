@@ -1,10 +1,10 @@
 """Seed B, measured: SID4DS from the cold start to almost all defects found, beside the scores it competes with.
 
-    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses iou] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
+    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws iou] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
 
 Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again.
 Writes into nbs/results: seed_b_found.csv (one row per run and round), seed_b_kinds.csv (the same per kind of flaw), seed_b_groups.csv (defects in ten groups of the first ranking),
-seed_b_next.csv (from one state: what each score would find next), seed_b_iou.csv (held-out groups), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
+seed_b_next.csv (from one state: what each score would find next), seed_b_draws.csv (the first ranking of the magnetic tiles, over many pools), seed_b_iou.csv (held-out groups), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
 import argparse
 import logging
 import time
@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import mannwhitneyu
 from tqdm import tqdm
 
 from active_defects import __version__
 from active_defects.data.archive import cache_folder, data_folder
 from active_defects.data.atomic import write_whole
-from active_defects.data.batches import mask_tensor
+from active_defects.data.batches import mask_tensor, stream
 from active_defects.data.ksdd import read_ksdd
 from active_defects.data.labels import mask_of
 from active_defects.data.magnetic_tile import read_magnetic_tile
@@ -33,14 +34,15 @@ from active_defects.data.splits import hold_out
 from active_defects.data.store import LabelStore
 from active_defects.formulas.contracts import seed_of
 from active_defects.formulas.metrics import found_by_group, found_curve, pooled_iou
-from active_defects.learners.reconstruction import ReconstructionLearner
+from active_defects.learners.reconstruction import ReconstructionLearner, worst_pixels
 from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.shelf import Shelf, model_key
 from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner
-from active_defects.learners.training import Schedule
+from active_defects.learners.training import Schedule, half_precision
 from active_defects.loop.experiment import add_row, locked, read_rows
 from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.rounds import Loop, shows_defect
+from active_defects.models.hiding import hide_each
 from active_defects.models.losses import segmentation_loss
 from active_defects.strategies.blend import Blend
 from active_defects.strategies.likely_defect import LikelyDefect
@@ -76,8 +78,8 @@ def arms(m, g=None):
     return {
         "SDR": Arm(msmr, sdr), "confidence": Arm(msmr, surest), "SDR and confidence": Arm(msmr, Blend((sdr, surest))), "SDR or confidence": Arm(msmr, Blend((sdr, surest), how="best")),
         "MSMR only": Arm(None, msmr, 0), "random": Arm(None, Random(), 0),
-        "SDR, worst block first": Arm(blocks, SDR(g, blocks)), "SDR, nothing assumed": Arm(msmr, sdr, 0), "SDR, S from scratch": Arm(msmr, sdr, warm=False),
-        "SDR, G anew": Arm(msmr, replace(sdr, once=False)),
+        "SDR, worst block first": Arm(blocks, SDR(g, blocks), rounds=3), "SDR, nothing assumed": Arm(msmr, sdr, 0, rounds=3), "SDR, S from scratch": Arm(msmr, sdr, warm=False, rounds=3),
+        "SDR, G anew": Arm(msmr, replace(sdr, once=False), rounds=3),
         "SDR after random": Arm(Random(), sdr, rounds=2), "SDR after random mask": Arm(ReconstructionError(m), sdr, rounds=2)}
 
 
@@ -85,6 +87,7 @@ def arms(m, g=None):
 def parts(name, data):
     "Pool and truth."
     if name == "ksdd": return read_ksdd(data / "KolektorSDD.zip", crops=500)
+    if name == "tiles, all": return read_magnetic_tile(data / "magnetic_tile")
     return read_magnetic_tile(data / "magnetic_tile", subset=data / "splits" / "mt_pool_5pct_seed0.txt")
 
 
@@ -174,6 +177,52 @@ def groups(job, options):
         add_row(options.results / "seed_b_groups.csv", dict(key=key, data=SETS[name][0], seed=seed, score=score) | {f"group{k}": int(n) for k, n in enumerate(counts, 1)} | origin(options, round(time.perf_counter() - start, 1)))
 
 
+# ---- the first ranking of the magnetic tiles, over many pools
+
+DRAWS, DEFECTS = 50, 50
+
+
+def dark_errors(model, images, masks):
+    "`batch_pixel_errors`, but only where a pixel is darker than M's guess of it."
+    device, hidden, found = next(model.network.parameters()).device, torch.from_numpy(masks), []
+    for part in images.split(max(1, 128 // len(masks))):
+        with torch.inference_mode(), half_precision(device):
+            guess = model.network(hide_each(part.to(device), hidden.to(device)).contiguous(memory_format=torch.channels_last)).float().unflatten(0, (len(part), len(masks))).cpu()
+        found.append((((guess - part[:, None]).clamp(min=0) ** 2).mean(dim=2) * hidden).sum(dim=1) / hidden.sum(dim=0))
+    return torch.cat(found).numpy()
+
+
+def draws(job, options):
+    "Share found in the first tenth, fifth and third of `DRAWS` pools with other defects, and how well each kind stands out from the good parts."
+    name, seed = job
+    done = set(read_rows(options.results / "seed_b_draws.csv").key)
+    everything, truth = parts(f"{name}, all", options.data)
+    loop, _ = loop_of(options, name, "SDR", seed, parts(name, options.data)[0], SETS[name][1], key_of("found", name, "SDR", seed))
+    learner = loop.first.learner
+    model, masks = loop.state(0).model("M", learner), loop.first.masks()
+    def of_m(score): return lambda: np.concatenate([score(images) for _, images in stream(everything, learner.size, learner.channels)])
+    ways = {"MSMR": of_m(partial(loop.first.score_images, model)), "MSMR, worst block": of_m(partial(replace(loop.first, hide="blocks").score_images, model)),
+            "MSMR, dark side": of_m(lambda images: worst_pixels(model, dark_errors(model, images, masks), loop.first.share, loop.first.place, loop.first.image)),
+            "MSMR, dark side, not relative": of_m(lambda images: worst_pixels(model, dark_errors(model, images, masks), loop.first.share, 0, 0))}
+    facts = truth.table
+    good, usable = facts.index[~facts.defective.astype(bool)], facts[facts.defective.astype(bool) & facts.maskable.astype(bool)]
+    for score, way in ways.items():
+        if key_of(settings(options), name, seed, score, "all") in done: continue
+        values = pd.Series(way(), everything.ids)
+        random, places = np.random.default_rng(0), []
+        for _ in range(DRAWS):
+            some = random.choice(usable.index, DEFECTS, replace=False)
+            places.append(values[[*good, *some]].rank(ascending=False, pct=True, method="first")[some])
+        places = pd.concat(places, axis=1)  # share of the pool before each drawn defect, one column per draw
+        for kind, those in (usable.groupby("category").groups | {"all": usable.index}).items():
+            numbers = dict(auroc=round(mannwhitneyu(values[those], values[good]).statistic / len(those) / len(good), 4))
+            drawn = places.reindex(those)
+            for p in (10, 20, 30):
+                shares = 100 * drawn.le(p / 100).sum() / drawn.notna().sum()
+                numbers |= {f"top{p}": round(shares.mean(), 1), f"top{p}_low": round(shares.quantile(0.025), 1), f"top{p}_high": round(shares.quantile(0.975), 1)}
+            add_row(options.results / "seed_b_draws.csv", dict(key=key_of(settings(options), name, seed, score, kind), data="magnetic tiles, all", seed=seed, score=score, kind=kind, defects=len(those), good=len(good)) | numbers | origin(options, None))
+
+
 # ---- how good a segmenter the labels make, on groups held out
 
 SHARES = {1: 10, 2: 20, 3: 30, 6: 60}  # round -> percent of the pool
@@ -226,7 +275,7 @@ def losses(job, options):
 
 # ---- the plan
 
-STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "iou": iou}
+STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "draws": draws, "iou": iou}
 
 
 def jobs_of(options):
@@ -236,6 +285,7 @@ def jobs_of(options):
         for arm in names: yield from (("found", (name, arm, seed)) for seed in options.seeds)
         for stage in ("next", "groups"): yield from ((stage, (name, seed)) for seed in options.seeds)
         yield "losses", (name, options.seeds[0])
+        if name == "tiles": yield from (("draws", (name, seed)) for seed in options.seeds)
         for arm in ("SDR", "random", "all labels"): yield from (("iou", (name, arm, seed)) for seed in options.seeds)
 
 
