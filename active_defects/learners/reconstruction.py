@@ -163,7 +163,7 @@ def batch_pixel_errors(
     hidden = torch.from_numpy(masks)
     return torch.cat([(square * hidden).sum(dim=1) / hidden.sum(dim=0) for square in model.squares(images, masks, half, copies)]).numpy()
 
-# %% ../../nbs/430_learners.reconstruction.ipynb #b8bf5496
+# %% ../../nbs/430_learners.reconstruction.ipynb #cc55562b
 def with_typical_errors(
     model: Reconstructor, # a trained M
     images: Tensor, # some images of its training pool, (n, C, size, size) in [0, 1]
@@ -183,4 +183,4 @@ def worst_pixels(
 ) -> np.ndarray: # one score per image, (N,); without unit where place + image = 1
     "The worst pixels, against what is typical for their place and for their image."
     typical = model.network.typical.cpu().numpy()
-    return top_mean(errors / typical ** place, share) / errors.mean(axis=(1, 2)) ** image
+    return top_mean(errors / typical ** place, share) / errors.mean(axis=(1, 2)).clip(min=1e-12) ** image
