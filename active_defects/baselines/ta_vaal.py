@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['TAVAAL']
 
-# %% ../../nbs/622_baselines.ta_vaal.ipynb #2f20403f
+# %% ../../nbs/622_baselines.ta_vaal.ipynb #d019d4bb
 from dataclasses import dataclass
 
 import pandas as pd
 
-from .vaal import pool_key
+from .vaal import pool_key, surprise
 from ..learners.adversarial import AdversarialLearner
 from ..learners.learning_loss import WithLoss
 from ..strategies.strategy import State, prediction_key
 
-# %% ../../nbs/622_baselines.ta_vaal.ipynb #3901bd84
+# %% ../../nbs/622_baselines.ta_vaal.ipynb #72da5181
 @dataclass(frozen=True)
 class TAVAAL:
     "VAAL with the segmenter's expected loss as one more number [Kim et al. 2021, §3; SPEC 4]."
@@ -41,9 +41,9 @@ class TAVAAL:
     def score(
         self,
         state: State, # its learner guesses its own loss
-    ) -> pd.Series: # minus the logit of "was labeled", any real number
+    ) -> pd.Series: # −ln D(μ, r), nats, > 0
         "Ask first what the judge takes for unlabeled."
         task, key = state.predict, f"{prediction_key(state)} {pool_key(state)}"
         model = state.model("TA-VAAL", self.learner, state.labels, (key, lambda: task))
         asked = state.pool[state.candidates]
-        return pd.Series(-model.look(asked, task(asked).extras["loss"])[0], state.candidates, name="score")
+        return pd.Series(surprise(model.look(asked, task(asked).extras["loss"])[0]), state.candidates, name="score")

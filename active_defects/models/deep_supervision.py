@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .losses import dice_loss, segmentation_loss
 
-# %% ../../nbs/355_models.deep_supervision.ipynb #631dc06d
+# %% ../../nbs/355_models.deep_supervision.ipynb #ea95f355
 def two_convolutions(
     channels: int, # channels coming in
     width: int, # channels going out
@@ -29,6 +29,7 @@ def two_convolutions(
         parts += [nn.BatchNorm2d(width)] * normalized + [nn.ReLU(inplace=True)]
     return nn.Sequential(*parts)
 
+# %% ../../nbs/355_models.deep_supervision.ipynb #91981e87
 class DeeplySupervisedUNet(nn.Module):
     "A U-Net with two side outputs [Zhao et al. 2021, Fig. 2; SPEC 4]."
     def __init__(
