@@ -74,13 +74,14 @@ def read_image(
         ImageOps.exif_transpose(picture, in_place=True)
         return _levels(picture, path)
 
-# %% ../../nbs/250_data.folders.ipynb #aa1ef88f
+# %% ../../nbs/250_data.folders.ipynb #7390e13f
 def read_mask(
     path: str | Path, # picture file; palette pictures are read by index, color by the brightest channel
     above: int = 0, # values above this one are defect, in the units of the file
+    limit_pixels: int = LIMIT, # larger pictures are refused before they are decoded, pixels
 ) -> np.ndarray: # (H, W), bool, True on the defect
     "The mask in a file."
-    with _opened(path, LIMIT) as picture:
+    with _opened(path, limit_pixels) as picture:
         values = np.asarray(picture)
         return (values if values.ndim == 2 else values[..., :3].max(axis=2)) > above
 
