@@ -2,6 +2,8 @@ import { stage, button, caption, frames, tiles, predict, mark, strong, num, perc
 
 const COLORS = ["gray", "purple", "green", "ocher", "blue", "vermilion"];
 const STYLE = `
+.mark { white-space: normal; }
+.mark, .caption { overflow-wrap: anywhere; }
 .parts { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 6px; margin: .2em 0 .9em; }
 .parts button { all: unset; box-sizing: border-box; position: relative; aspect-ratio: 1; border-radius: 8px; border: 3px solid transparent; cursor: pointer; background-repeat: no-repeat; background-clip: padding-box; background-origin: padding-box; image-rendering: pixelated; }
 .parts button:hover { border-color: var(--line); }

@@ -1,6 +1,8 @@
 import { stage, stepper, toggle, chart, controls, row, caption, frames, predict, mark, strong, num, plural, h } from "./explorer.js";
 
 const STYLE = `
+.mark { white-space: normal; }
+.mark, .caption { overflow-wrap: anywhere; }
 .gallery { border: 0; margin: 0 0 1em; padding: 0; min-width: 0; }
 .gallery .all { display: grid; grid-template-columns: repeat(auto-fill, 74px); gap: 8px; }
 .gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); }

@@ -2,6 +2,8 @@ import { stage, slider, chart, controls, caption, frames, predict, mark, strong,
 
 const COLORS = ["gray", "ocher", "blue", "purple", "green", "vermilion"], FOUND = "vermilion";
 const STYLE = `
+.mark { white-space: normal; }
+.mark, .caption { overflow-wrap: anywhere; }
 .score { display: grid; grid-template-columns: 8.6em 1fr; gap: .2em .9em; align-items: center; padding: .45em 0; border-top: 1px solid var(--line); }
 .score:first-of-type { border-top: 0; }
 .score .who { font-weight: 650; line-height: 1.25; }

@@ -1,6 +1,8 @@
 import { stage, stepper, slider, toggle, chart, controls, row, caption, frames, predict, mark, strong, num, percent, h } from "./explorer.js";
 
 const STYLE = `
+.mark { white-space: normal; }
+.mark, .caption { overflow-wrap: anywhere; }
 .gallery { border: 0; margin: 0 0 1em; padding: 0; min-width: 0; }
 .gallery .all { display: grid; grid-template-columns: repeat(auto-fill, 74px); gap: 8px; }
 .gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); }
@@ -17,7 +19,6 @@ const STYLE = `
 .picture { position: relative; border-radius: 8px; overflow: hidden; }
 .picture .frame { border-radius: 0; }
 .picture .over { position: absolute; inset: 0; }
-.picture .times { mix-blend-mode: multiply; }
 @container (max-width: 34em) { .gallery .all { grid-template-columns: repeat(5, 1fr); gap: 5px; } }
 @container (max-width: 40em) { .five { grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .3em .6em; } .five li { grid-column: span 2; } .five li:nth-child(n + 4) { grid-column: span 3; } .five .caption { font-size: .8em; } }
 `;
@@ -40,7 +41,6 @@ export default { render({ model, el }) {
   const frame = key => frames(page.get(key), ids.length, { label: "" });
   const part = frame("images"), known = frame("outlined"), heats = frame("heats"), under = frame("images"), targets = frame("targets"), squares = frame("squares"), region = frames(page.get("regions"), ids.length * levels.length), inside = frames(page.get("regions"), ids.length * levels.length);
   for (const node of [known, region, inside]) node.classList.add("over");
-  for (const node of [region, inside]) node.classList.add("times");
   for (const node of [known, under, squares]) node.setAttribute("aria-hidden", "true");
   const items = [[part, known], [heats], [under, region], [targets], [squares, inside]].map(nodes => h("li", {}, h("div", { class: "picture" }, ...nodes), caption("")));
   const texts = ["The part", "What S suspects, dark to bright: 0 to 1", "", "What G would make of it", "Squared difference, inside only"];

@@ -2,6 +2,8 @@ import { stage, stepper, choice, toggle, chart, controls, row, caption, frames, 
 
 const STYLE = `
 .gallery { border: 0; margin: 0; padding: 0; min-width: 0; }
+.mark { white-space: normal; }
+.mark, .options span, .caption, .gallery span { overflow-wrap: anywhere; }
 .gallery .all { display: flex; flex-wrap: wrap; gap: 8px; }
 .gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); width: 62px; }
 .gallery input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: pointer; }
@@ -20,7 +22,7 @@ const STYLE = `
 .dial { aspect-ratio: 1; border-radius: 8px; background: var(--panel); display: grid; place-content: center; text-align: center; position: relative; overflow: hidden; }
 .dial span { font-weight: 650; font-size: 1.35em; position: relative; }
 .dial i { position: absolute; left: 0; right: 0; bottom: 0; background: var(--vermilion); opacity: .3; }
-@container (max-width: 44em) { .way { grid-template-columns: repeat(4, minmax(0, 1fr)); gap: .5em .75em; } .way .caption { font-size: .8em; } }
+@container (max-width: 44em) { .way { grid-template-columns: repeat(4, minmax(0, 1fr)); gap: .5em .75em; } .way .caption { font-size: .8em; } .way li:nth-child(4n + 1)::before { display: none; } }
 `;
 const COLORS = ["gray", "ocher", "green"], KINDS = ["good part", "defect with its mask", "defect without a mask"];
 
@@ -40,7 +42,7 @@ export default { render({ model, el }) {
     return [input, h("label", {}, input, picture, h("span", {}, kinds[k]))];
   });
   page.on(["part"], () => inputs.forEach(([input], k) => { input.checked = k === page.get("part"); }));
-  const teaches = chart(page, { height: 190, x: [0, 1], y: [-0.6, 2.6], yTicks: 0, xLabel: "weight in the loss", pad: [6, 14, 40, 6], xTicks: [0, 0.25, 0.5, 0.75, 1].map(v => [v, String(v)]),
+  const teaches = chart(page, { height: 190, x: [0, 1], y: [-0.6, 2.6], yTicks: 0, xLabel: "weight in the loss", pad: [6, 16, 40, 16], xTicks: [0, 0.25, 0.5, 0.75, 1].map(v => [v, String(v)]),
     paint(g) {
       const table = weights[page.get("training")][page.get("look")], most = Math.max(1, ...table.map(([a, b]) => a + b));
       this.x = [0, most];
@@ -62,10 +64,11 @@ export default { render({ model, el }) {
       names.forEach((name, n) => { if (n === page.get("training")) g.dot(epochs[page.get("look")], page.get(key)[n][page.get("look")], { color: COLORS[n % 3], r: 6, ring: "ink", title: name }); });
     } });
   const whether = progress("whether", "whether: average precision"), where = progress("where", "where: hottest cell on the defect");
-  page.add(h("style", {}, STYLE), predict("With no mask at all, which of the two will the network learn: whether, or where?"),
+  page.add(h("style", {}, STYLE), predict("All parts have a verdict. With no mask at all, what will the network know: whether, where, or neither?"),
     controls(choice(page, "training", { label: "masks it was given", options: names.map((name, n) => [n, name]) }), stepper(page, "look", { label: "epochs done", count: looks, format: k => `${epochs[k]} of ${last}`, interval: 900 })),
     way, controls(h("fieldset", { class: "gallery" }, h("legend", {}, "part that no training has seen"), h("div", { class: "all" }, inputs.map(([, node]) => node))), toggle(page, "truth", { label: "outline the defect" })),
-    row(h("div", {}, caption("What each kind of part teaches now: ", mark("blue", "where"), " ", mark("vermilion", "whether")), teaches), h("div", {}, caption(`What it knows about ${tests} unseen parts: `, ...names.flatMap((name, n) => [mark(COLORS[n % 3], name), " "])), whether, where)));
+    caption("What each kind of part teaches now: ", mark("blue", "where"), " ", mark("vermilion", "whether")), teaches,
+    caption(`What it knows about ${tests} unseen parts: `, ...names.flatMap((name, n) => [mark(COLORS[n % 3], name), " "])), row(whether, where));
   page.on(["training", "look", "part", "truth"], () => {
     const n = page.get("training"), look = page.get("look"), k = page.get("part"), at = (n * looks + look) * ids.length + k, value = p[n][look][k], lambda = balance[n][look], bad = kinds[k] !== "good";
     image.show(k, `${ids[k]}: ${kinds[k]}`);
