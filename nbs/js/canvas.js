@@ -65,7 +65,7 @@ class View {
     const sliders = make("div", { class: "ad-sliders" }, slider("size", "Brush", 0, 100, 50, (v) => this.setSize(Math.round(1.06 ** v))), slider("tolerance", "Tolerance", 0, 255, 24, () => this.labels()),
       slider("contrast", "Contrast", 0, 100, 0, (v) => this.setContrast(v)), slider("opacity", "Map", 0, 100, 35, (v) => this.setOpacity(v)));
     this.proposed = make("div", { class: "ad-proposed", hidden: "" }, make("span", {}, "The model proposes the hatched mask."), button("accept", "Accept", "a", () => this.accept()), button("reject", "Reject", "r", () => this.reject()));
-    this.stage = make("div", { class: "ad-stage", tabindex: "0", role: "application", "aria-roledescription": "painting surface", "aria-describedby": "" });
+    this.stage = make("div", { class: "ad-stage", tabindex: "0", role: "application", "aria-roledescription": "painting surface", "aria-description": "Arrow keys move the cursor, Space puts the pen down and up. All keys are listed under Keys." });
     this.trouble = make("p", { class: "ad-trouble", hidden: "" });
     this.stage.append(this.trouble);
     const verdicts = make("div", { class: "ad-verdicts", role: "toolbar", "aria-label": "Verdict" }, button("previous", "Previous", "p", () => this.turn(-1)), ...VERDICTS.map(([name, words, key]) => button(name, words, key, () => this.submit(name))), button("next", "Next", "n", () => this.turn(1)));
@@ -162,12 +162,14 @@ class View {
   occupy(what) { this.busy = what; this.root.setAttribute("aria-busy", "true"); this.enable(); }
 
   take({ state, open }) {
+    const waited = this.busy === "advance";
     this.state = state;
     this.bar.hidden = true;
     this.release();
+    if (waited) this.say(`Round ${state.round} is on the desk: ${count(state.queue.length, "part")}, asked by ${state.strategy}.`);
     this.showQueue();
     this.showFound();
-    if (open !== undefined) { this.ahead.clear(); this.open(open ?? state.queue[0]?.sample); }
+    if (open !== undefined) { this.ahead.clear(); this.open(open ?? state.queue[0]?.sample, waited); }
     this.showTitle();
   }
 
@@ -324,6 +326,7 @@ class View {
   // Painting
 
   choose(tool) {
+    this.lift();
     this.tool = tool;
     if (tool !== "polygon") this.easel.corners = [];
     for (const [name] of TOOLS) this[`b_${name}`].setAttribute("aria-pressed", String(name === tool));
