@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/990_api.ipynb #94d3f1bf
+# %% ../nbs/990_api.ipynb #9b4a1f64
 from .baselines.median import MedianDeviation
 from .data.agreement import agreement, disagreements
 from .data.anomaly_folders import read_anomaly_folders, read_mvtec
@@ -47,6 +47,8 @@ from .strategies.reconstruction_error import ReconstructionError
 from .strategies.sdr import SDR
 from .strategies.strategy import Random, State
 from .strategies.uncertainty import Uncertainty
+
+# %% ../nbs/990_api.ipynb #c107375c
 from .studio.canvas import Canvas
 from .studio.coco import read_coco, to_coco, write_coco
 from .studio.cvat import read_cvat, to_cvat, write_cvat
