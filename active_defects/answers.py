@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['answer_mask', 'part_names', 'read_verdicts', 'judged', 'Answers', 'read_answers', 'news']
 
-# %% ../nbs/904_answers.ipynb #be266541
+# %% ../nbs/904_answers.ipynb #815bdbaa
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -77,13 +77,18 @@ def judged(
     defective, drawable = verdict_of(word, shows, str(path))
     return defective, bool(shows), drawable
 
-# %% ../nbs/904_answers.ipynb #9f87cd81
+# %% ../nbs/904_answers.ipynb #39967137
 @dataclass(frozen=True)
 class Answers:
     "What was said, and what could not be used."
     labels: Labels # answers about known parts, masks read when they are needed
     rejected: pd.DataFrame # columns answer (a file, or a row of a table) and reason
-    written: dict[str, float] # id -> when the file that says so was last written, seconds since 1970
+    written: dict[str, float] # id -> when it was said, or when the file that says so was last written, seconds since 1970
+    files: dict[str, tuple[Path, ...]] = field(default_factory=dict) # id -> the files that say so, where they do not tell who
+    dated: frozenset[str] = frozenset() # ids whose time is that of the answer, not of a file
+    silent: tuple[str, ...] = () # ids of pictures without a mark or a word, which were not counted
+    people: tuple[str, ...] = () # who answered, where the one that was asked for did not
+    others: tuple[Labels, ...] = () # what other people said about the same parts before, earlier first
 
 def read_answers(
     source: str | Path, # folder with masks and CSV files at any depth, or one CSV file
@@ -94,7 +99,7 @@ def read_answers(
 ) -> Answers: # labels and what was rejected
     "The answers in a folder or a table."
     ids = list(ids)
-    masks, words, written, rejected = _collected(Path(source), part_names(ids), set(ids))
+    masks, words, files, rejected = _collected(Path(source), part_names(ids), set(ids))
     verdicts, drawn, undrawable = {}, {}, []
     for i in dict.fromkeys([*masks, *words]):
         try: verdicts[i], shows, drawable = judged(masks.get(i), words.get(i), lambda: shape(i))
@@ -105,9 +110,11 @@ def read_answers(
         if not drawable: undrawable.append(i)
     labels = Labels.of(verdicts, LazyImages(drawn, answer_mask), annotator, seconds)
     labels = Labels(labels.table.assign(maskable=~labels.ids.isin(undrawable)), labels.masks)
-    return Answers(labels, pd.DataFrame(rejected, columns=["answer", "reason"]), {i: written[i] for i in labels.ids})
+    files = {i: tuple(files[i]) for i in labels.ids}
+    written = {i: max(file.stat().st_mtime for file in some) for i, some in files.items()}
+    return Answers(labels, pd.DataFrame(rejected, columns=["answer", "reason"]), written, files)
 
-# %% ../nbs/904_answers.ipynb #d7c1ac8e
+# %% ../nbs/904_answers.ipynb #216a09d5
 _MASKS, _LOSSY = (".png", ".bmp", ".tif", ".tiff"), (".jpg", ".jpeg")
 
 def _collected(source, names, known):
@@ -115,7 +122,7 @@ def _collected(source, names, known):
     files = [source] if source.is_file() else sorted(f for f in source.rglob("*") if f.suffix.lower() in (*_MASKS, *_LOSSY, ".csv") and not f.name.startswith("."))
     if not files or (source.is_file() and source.suffix.lower() != ".csv"):
         raise ValueError(f"no answers in {source}; put one PNG per part there, called like the part: white on the defect, all black for a good part")
-    masks, words, written, rejected = {}, {}, {}, []
+    masks, words, said_in, rejected = {}, {}, {}, []
     for file in files:
         entered = []
         if file.suffix.lower() in _LOSSY: rejected.append((str(file), f"{file} is a JPEG, which blurs masks; save it as PNG"))
@@ -129,32 +136,35 @@ def _collected(source, names, known):
         else:
             name = file.relative_to(source).as_posix()
             entered.append(_enter(masks, names.get(name[:-len(file.suffix)]) or names.get(name, ""), file, str(file), rejected))
-        for i in entered: written[i] = max(written.get(i, 0.0), file.stat().st_mtime)
-    return masks, words, written, rejected
+        for i in entered: said_in.setdefault(i, []).append(file)
+    return masks, words, said_in, rejected
 
 def _enter(found, i, what, where, rejected):
     if not i: rejected.append((where, f"{where} names no part, or more than one; call it like the id in the queue, with folders or __ for slashes"))
     elif found.setdefault(i, what) != what: rejected.append((where, f"{where} is a second answer about {i!r}; the first, {found[i]}, is kept"))
     return i
 
-# %% ../nbs/904_answers.ipynb #027074bc
+# %% ../nbs/904_answers.ipynb #56f608f3
 def news(
     store: LabelStore, # what was said before
     answers: Answers, # what is said now
     unanswered: Iterable[str], # ids that the last round waits for
+    taken: Mapping[str, str] | None = None, # id -> from whom its file was taken before; None: from nobody
 ) -> list[str]: # ids of `answers` that are worth writing down
     "The answers that are not known already."
-    waiting, labels = set(unanswered), answers.labels
+    waiting, labels, taken = set(unanswered), answers.labels, taken or {}
     def known(i: str) -> bool:
-        said = store.db.run("select annotator, defective, maskable, mask, time from answer where sample = ? order by number", i)
-        same = [_same(labels, i, *answer) for *answer, _ in said]
-        if not any(same): return False
-        latest = datetime.fromisoformat(said[-1][-1]).timestamp() + 0.001
-        return answers.written[i] <= latest or same[-1] and i not in waiting
+        said, person = store.db.run("select annotator, time, defective, maskable, mask from answer where sample = ? order by number", i), labels.table.annotator[i]
+        same = [_same(labels, i, *answer) for _, _, *answer in said]
+        if any(like for like, (who, *_) in zip(same, said) if who == taken.get(i)): return True
+        own = [like for like, (who, *_) in zip(same, said) if who == person]
+        if not any(own): return False
+        if answers.written[i] <= datetime.fromisoformat(said[-1][1]).timestamp() + 0.001: return True
+        return own[-1] and i not in waiting and (i not in answers.dated or said[-1][0] == person)
     return [i for i in labels.ids if not known(i)]
 
-def _same(labels, i, annotator, defective, maskable, png):
+def _same(labels, i, defective, maskable, png):
     now = labels.table.loc[i]
-    if (now.annotator, bool(now.maskable), i in labels.masks) != (annotator, bool(maskable), png is not None): return False
+    if (bool(now.maskable), i in labels.masks) != (bool(maskable), png is not None): return False
     if (None if pd.isna(now.defective) else int(now.defective)) != defective: return False
     return png is None or np.array_equal(decode_mask(png), labels.masks[i])

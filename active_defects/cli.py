@@ -55,7 +55,7 @@ def _left_out(count, file): return f"{_number(count, 'file')} {'was' if count ==
 def _say(options, text):
     if not options.quiet: print(text)
 
-# %% ../nbs/930_cli.ipynb #4658cfff
+# %% ../nbs/930_cli.ipynb #d9a82b87
 def ask(
     options: argparse.Namespace, # what was typed
 ) -> None:
@@ -78,6 +78,7 @@ def ask(
     if len(question.gone): _say(options, f"{_number(len(question.gone), 'open part')} without a picture, {question.gone[0]} for example; put it back, or tell 'skip' in a table")
     if question.skipped: _say(options, _left_out(question.skipped, project.folder / "skipped.csv"))
 
+# %% ../nbs/930_cli.ipynb #b210c6de
 def tell(
     options: argparse.Namespace, # what was typed
 ) -> None:
@@ -87,12 +88,23 @@ def tell(
     verdicts, bad = told.accepted.table.defective, told.rejected
     if len(bad) and not len(verdicts) and not told.unchanged:
         raise ValueError(f"none of {_number(len(bad), 'answer')} can be used, see {project.folder / 'rejected.csv'}; the first: {bad.reason[0]}")
-    taken = f"{_number(len(verdicts), 'answer')} taken ({int(verdicts.fillna(False).sum())} defective, {len(told.accepted.masks)} with mask)"
+    names = sorted(set(told.accepted.table.annotator))
+    people = f" from {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}" if names else ""
+    taken = f"{_number(len(verdicts), 'answer')} taken{people} ({int(verdicts.fillna(False).sum())} defective, {len(told.accepted.masks)} with mask)"
     _say(options, f"round {told.round}: {taken}, {told.unchanged} known already, {len(told.still_open)} open")
     if told.unasked: _say(options, f"{_number(told.unasked, 'answer')} about parts that were not asked in round {told.round}")
+    for text in _remarks(told, options): _say(options, text)
     for change in told.changed: _say(options, f"changed: {change}")
     for reason in bad.reason[:3]: print(f"not taken: {reason}", file=sys.stderr)
     if len(bad) > 3: print(f"not taken: {len(bad) - 3} more, see {project.folder / 'rejected.csv'}", file=sys.stderr)
+
+def _remarks(told, options):
+    for who, count in told.owned.items(): yield f"{_number(count, 'answer')} taken from {who} before, in files that have not changed since; what {options.annotator} says belongs into files of its own"
+    if told.earlier: yield f"{_number(told.earlier, 'answer')} of other people about the same parts, given before, taken as well"
+    if told.people: yield f"nobody called {options.by!r} has answered; the file has answers from {', '.join(told.people[:9])}"
+    if told.blank and options.complete: yield f"{_number(told.blank, 'picture')} without marks not counted: not asked in round {told.round}, or answered before"
+    elif told.blank: yield f"{_number(told.blank, 'picture')} without marks, which say nothing; if all of them were looked at, add --complete"
+    if not (len(told.accepted) or told.unchanged or told.people or told.blank or len(told.rejected)): yield "there is no answer in it: no mask, no verdict, no task that was submitted"
 
 # %% ../nbs/930_cli.ipynb #9ac35510
 def report(
@@ -113,13 +125,12 @@ def demo(
     written = run(settings, Path(options.out), _device(device_of, options), not options.quiet, lambda text: _say(options, text))
     _say(options, f"{written}: open it in a browser")
 
-# %% ../nbs/930_cli.ipynb #723c084a
+# %% ../nbs/930_cli.ipynb #2f8bfe8d
 IMPORTING = { # what to do with a file for a labeling tool
     "coco": "import it together with the pictures into your tool",
     "label-studio": "make a project with label-studio.xml beside it as labeling interface, let a local storage serve the pictures, and import it",
     "cvat": "make a task from the pictures with cvat-labels.json beside it as labels (Raw), and upload it as annotations, format 'CVAT 1.1'"}
 
-# %% ../nbs/930_cli.ipynb #42ea81ff
 BUILT_IN = ("strategies.msmr:MSMR, baselines.median:MedianDeviation, strategies.uncertainty:Uncertainty, strategies.margin:Margin, strategies.sdr:SDR, "
             "strategies.likely_defect:LikelyDefect, strategies.blend:Blend, strategies.strategy:Random")
 ANSWERING = """\
@@ -134,10 +145,13 @@ A CSV file with the columns id and verdict can say the rest:
 
 With --from coco, label-studio or cvat, --answers is the file that the tool exports (JSON, or XML 'CVAT for
 images 1.1', or the archive around it). Pictures are known by their names or our ids. In COCO and CVAT a
-picture without marks says nothing, unless --complete says that all of them were looked at.
+picture without marks says nothing, unless --complete says that all of them were looked at; then those
+that the round asks about and nobody has answered are good.
 
-An answer that was taken before is not taken again from an old file; save the file anew if it shall count."""
+An answer that was taken before is not taken again from an old file, nor from a new one that repeats the last
+word of the same person. A file that was taken from one annotator stays theirs while it is as it was."""
 
+# %% ../nbs/930_cli.ipynb #8d461b65
 def parser() -> argparse.ArgumentParser: # of `active-defects`
     "The commands and their options."
     top = argparse.ArgumentParser("active-defects", description="Which pictures of parts are worth labeling first?", allow_abbrev=False)

@@ -1,7 +1,7 @@
 """The canvas as people use it: first on a bare page with Python answering beside it, then in a real JupyterLab."""
 import base64
 import json
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from active_defects.strategies.likely_defect import LikelyDefect
 from active_defects.strategies.strategy import Random
 from active_defects.studio.canvas import Canvas, joined
 from active_defects.studio.screen import unpack_mask
+from active_defects.studio.session import part_of
 
 pytestmark = pytest.mark.browser
 EVIL = '"><img src=x onerror=window.pwned=1><script>window.pwned=1</script>&amp;\''
@@ -26,10 +27,12 @@ MOUNT = """async ([code, css]) => {
   const text = (buffer) => { let raw = ""; for (const b of new Uint8Array(buffer)) raw += String.fromCharCode(b); return btoa(raw); };
   const heard = new Set();
   const model = { on: (name, f) => heard.add(f), off: (name, f) => heard.delete(f), get: () => null,
-    send: (content, callbacks, buffers = []) => window.toPython(content, buffers.map(text)).then((said) => { for (const [message, beside] of said) for (const f of heard) f(message, beside.map(bytes)); }) };
+    send: (content, callbacks, buffers = []) => { window.toPython(content, buffers.map(text)).then(window.fromPython); } };
+  window.fromPython = (said) => { for (const [message, beside] of said) for (const f of heard) f(message, beside.map(bytes)); };
   document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
   const { default: widget } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-  window.unmount = widget.render({ model, el: document.body.appendChild(document.createElement("div")) });
+  window.mount = () => widget.render({ model, el: document.body.appendChild(document.createElement("div")) });
+  window.unmount = window.mount();
 }"""
 
 # Milliseconds of script in every handler of pointermove and in every frame, as the page runs
@@ -42,6 +45,10 @@ STOPWATCH = """() => {
 }"""
 
 
+# Waiting passes twenty times faster
+HURRY = "() => { const wait = window.setTimeout.bind(window); window.setTimeout = (f, ms = 0, ...more) => wait(f, ms >= 1000 ? ms / 20 : ms, ...more); }"
+
+
 @pytest.fixture(scope="module")
 def new_page(chromium):
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -52,24 +59,44 @@ def new_page(chromium):
 class Desk:
     "A canvas on a bare page; Python answers as in a kernel."
 
-    def __init__(self, new_page, canvas, **context):
-        self.canvas, self.said = canvas, []
+    def __init__(self, new_page, canvas, hurry=False, **context):
+        self.canvas, self.said, self.letters, self.held, self.breaks, self.echo = canvas, [], [], None, lambda content: None, True
         canvas.send = lambda message, buffers=None: self.out.append([message, [base64.b64encode(bytes(b)).decode() for b in buffers or []]])
         self.page = new_page(**{"viewport": dict(width=1200, height=1000), **context})
         self.page.set_default_timeout(15_000)
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
         self.page.expose_function("toPython", self.answer)
-        self.page.add_init_script(f"({STOPWATCH})()")
+        self.page.add_init_script(f"({STOPWATCH})(); ({HURRY if hurry else '() => 0'})()")
         self.page.goto("about:blank")
         self.page.evaluate(MOUNT, [joined("canvas.js"), canvas._css])
         self.stage = self.page.locator(".ad-stage")
         self.page.wait_for_selector("[data-part]")
 
     def answer(self, content, buffers):
-        self.out = []
+        self.letters.append(content)
+        if self.held is None: return self.work(content, buffers)
+        self.held.append((content, buffers))
+        return []
+
+    def work(self, content, buffers):
+        self.out, words = [], self.breaks(content)
+        if words: return [[{"is": "trouble", "words": words, **({k: content.get(k) for k in ("do", "sample", "number")} if self.echo else {})}, []]]
         self.canvas.hear(content, [base64.b64decode(b) for b in buffers])
         return self.out
+
+    def busy(self):
+        "The kernel computes something else; what the page says waits."
+        self.held = []
+
+    def free(self, count=None):
+        "The kernel answers what waits (the first `count` letters of it)."
+        self.page.wait_for_timeout(150)
+        now, rest = self.held[:count], self.held[count:] if count else None
+        self.held = rest
+        for letter in now: self.page.evaluate("said => window.fromPython(said)", self.work(*letter))
+
+    def sent(self, do, sample=None): return [each for each in self.letters if each["do"] == do and sample in (None, each.get("sample"))]
 
     @property
     def store(self): return self.canvas.session.loop.store
@@ -117,10 +144,10 @@ def world(n=6, side=96, seed=0, ids=None):
     return Pool(pd.DataFrame(index=pd.Index(ids, dtype=object)), images), Labels.of({i: i in masks for i in ids}, masks)
 
 
-def desk_of(new_page, pool=None, annotator="ana", store=None, strategy=None, batch=4, context={}, **more):
+def desk_of(new_page, pool=None, annotator="ana", store=None, strategy=None, batch=4, context={}, hurry=False, **more):
     pool = world()[0] if pool is None else pool
     loop = Loop(pool, store or LabelStore(), PixelLearner(), strategy or LikelyDefect(), first=MedianDeviation(), batch=batch)
-    return Desk(new_page, Canvas(loop, annotator, **more), **context)
+    return Desk(new_page, Canvas(loop, annotator, **more), hurry, **context)
 
 
 # Arithmetic in the browser, against NumPy
@@ -351,6 +378,276 @@ def test_a_broken_picture_is_named_and_can_be_skipped(new_page):
     desk.press("g")
     desk.answered(2)
     assert desk.canvas.annotate(["part1", "part0"]).table.defective.isna().tolist() == [True, False]
+
+
+# A kernel that is busy, that fails, that dies
+
+def on_desk(desk, sample): desk.page.wait_for_function("sample => document.querySelector('.ad-canvas').dataset.part === sample && !document.querySelector('[aria-busy]')", arg=sample)
+
+
+def said(desk, words): desk.page.wait_for_function("words => document.querySelector('.ad-status').textContent.includes(words)", arg=words)
+
+
+def note_of(desk, sample): return desk.store.drafts("ana")[sample]
+
+
+def test_leaving_a_part_while_the_kernel_is_busy_loses_no_stroke(new_page):
+    desk = desk_of(new_page)
+    first, second = desk.canvas.session.round.asked[:2]
+    desk.page.wait_for_timeout(200)  # the next part has come
+    desk.busy()
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.drag((0.4, 0.6), (0.6, 0.6))  # its draft waits for the first one's receipt
+    desk.press("n")
+    on_desk(desk, second)
+    desk.drag((0.5, 0.5), (0.52, 0.5))
+    desk.free()
+    drawn = desk.drafted()
+    assert drawn[48, 48] and not drawn[38, 48] and not drawn[58, 48]
+    kept = note_of(desk, first)[0]
+    assert kept[38, 48] and kept[58, 48] and not kept[48, 48]
+    desk.press("p")
+    on_desk(desk, first)
+    desk.press("i")
+    assert f"{kept.sum()} pixels painted" in desk.status() and desk.said == []
+
+
+@pytest.mark.parametrize("echo", [True, False])
+def test_a_draft_that_fails_is_tried_again(new_page, echo):
+    desk = desk_of(new_page, hurry=True)
+    desk.echo, left = echo, [2]
+
+    def breaks(content):
+        if content["do"] != "draft" or not left[0]: return None
+        left[0] -= 1
+        return "the disk is full"
+
+    desk.breaks = breaks
+    desk.busy()
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.free(1)
+    said(desk, "the disk is full")
+    assert desk.page.inner_text(".ad-saved") == "not saved yet"
+    desk.free()
+    assert desk.drafted().any() and len(desk.sent("draft")) == 3 and left == [0]
+    left[0] = 1
+    desk.drag((0.4, 0.6), (0.6, 0.6))
+    desk.page.wait_for_timeout(50)
+    assert desk.drafted()[58, 48] and desk.said == []
+
+
+def test_a_part_left_with_an_unsaved_draft_keeps_its_paint(new_page):
+    desk = desk_of(new_page, hurry=True)
+    first, second = desk.canvas.session.round.asked[:2]
+    full = [True]
+    desk.breaks = lambda content: "the disk is full" if full[0] and content["do"] == "draft" else None
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.press("n")
+    on_desk(desk, second)
+    assert first not in desk.store.drafts("ana")
+    desk.press("p")
+    on_desk(desk, first)
+    desk.press("z", "Shift+z", "i")
+    assert " 0 pixels" not in desk.status() and first not in desk.store.drafts("ana")
+    desk.press("n")
+    on_desk(desk, second)
+    full[0] = False
+    for _ in range(40):
+        if first in desk.store.drafts("ana"): break
+        desk.page.wait_for_timeout(100)
+    assert note_of(desk, first)[0][38, 48] and desk.said == []
+
+
+@pytest.mark.parametrize("echo", [True, False])
+def test_an_answer_is_written_once(new_page, echo):
+    desk = desk_of(new_page)
+    desk.echo, desk.breaks = echo, lambda content: "the disk is full" if content["do"] == "draft" else None
+    first = desk.part
+    desk.busy()
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.press("d")
+    desk.free(1)  # the draft fails, the answer is under way
+    desk.page.wait_for_timeout(100)
+    assert desk.page.get_attribute(".ad-canvas", "aria-busy") == "true"
+    desk.press("d")
+    desk.free()
+    desk.answered(1)
+    assert desk.store.log()["sample"].tolist() == [first] and desk.said == []
+
+
+def test_an_answer_that_fails_can_be_given_again(new_page):
+    desk = desk_of(new_page, hurry=True)
+    left = [1]
+    desk.breaks = lambda content: "locked" if content["do"] == "submit" and left and left.pop() else None
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.press("d")
+    said(desk, "locked")
+    desk.drag((0.4, 0.6), (0.6, 0.6))
+    assert desk.drafted()[58, 48]
+    desk.press("d")
+    desk.answered(1)
+    assert len(desk.store.log()) == 1 and desk.store.drafts("ana") == {} and desk.said == []
+
+
+@pytest.fixture
+def proposing(monkeypatch):
+    "Every part comes with a proposed mask: its lowest rows."
+    mask = np.zeros((96, 96), bool)
+    mask[80:90, 20:70] = True
+    monkeypatch.setattr("active_defects.studio.canvas.part_of", lambda session, sample: replace(part_of(session, sample), proposal=mask))
+    return mask
+
+
+def test_nothing_is_painted_while_an_answer_is_under_way(new_page, proposing):
+    desk = desk_of(new_page)
+    first = desk.part
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    drawn = desk.drafted()
+    desk.busy()
+    desk.press("d", "a", "Enter", "f", "Space", "r", "z")
+    desk.drag((0.4, 0.6), (0.6, 0.6))
+    desk.free()
+    desk.answered(1)
+    assert np.array_equal(desk.store.latest().masks[first], drawn) and desk.store.drafts("ana") == {}
+    assert [each["do"] for each in desk.letters if each.get("sample") == first and each["do"] != "open"][-1] == "submit" and desk.said == []
+
+
+def test_accepting_lifts_the_pen(new_page, proposing):
+    desk = desk_of(new_page)
+    desk.press("Space", *["ArrowRight"] * 6, "a")
+    desk.page.wait_for_timeout(100)
+    both = desk.drafted()
+    assert both[proposing].all() and both[48, 48:54].all()
+    desk.press("z")
+    desk.page.wait_for_timeout(100)
+    stroke = desk.drafted()
+    assert not stroke[proposing].any() and stroke[48, 48:54].all()
+    desk.press("z")
+    desk.page.wait_for_function("() => document.querySelector('.ad-undo').disabled")
+    assert desk.said == []
+
+
+def test_a_click_on_the_row_of_the_part_on_the_desk_changes_nothing(new_page):
+    desk = desk_of(new_page)
+    desk.busy()
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.drag((0.4, 0.6), (0.6, 0.6))
+    opened = len(desk.sent("open"))
+    desk.page.click(".ad-row[aria-current]")
+    desk.free()
+    drawn = desk.drafted()
+    assert drawn[38, 48] and drawn[58, 48] and len(desk.sent("open")) == opened and desk.said == []
+
+
+def test_an_unfinished_polygon_is_not_dropped(new_page):
+    desk = desk_of(new_page)
+    first = desk.part
+    desk.press("o", "Space", *["ArrowDown"] * 12, "Space", *["ArrowLeft"] * 12, "Space", "d")
+    assert "polygon is unfinished" in desk.status() and len(desk.store.log()) == 0
+    desk.press("n")
+    desk.page.click(".ad-row >> nth=2")
+    assert desk.part == first and "polygon is unfinished" in desk.status()
+    desk.press("Enter", "d")
+    desk.answered(1)
+    assert desk.store.latest().masks[first].sum() > 40
+    desk.press("Space", "g")
+    assert "polygon is unfinished" in desk.status()
+    desk.press("Escape", "g")
+    desk.answered(2)
+    assert desk.said == []
+
+
+def test_time_without_a_stroke_counts(new_page):
+    desk = desk_of(new_page)
+    first, second = desk.canvas.session.round.asked[:2]
+    desk.page.wait_for_timeout(1300)
+    desk.press("n")
+    on_desk(desk, second)
+    desk.page.wait_for_timeout(200)
+    mask, note = note_of(desk, first)
+    assert mask is None and note["seconds"] >= 1 and second not in desk.store.drafts("ana")
+    desk.press("p")
+    on_desk(desk, first)
+    desk.press("g")
+    desk.answered(1)
+    assert desk.store.log().seconds[0] >= 1 and desk.said == []
+
+
+def test_a_silent_kernel_is_named_while_the_loop_learns(new_page):
+    desk = desk_of(new_page, hurry=True, batch=2)
+    desk.press("g")
+    desk.answered(1)
+    desk.press("g")
+    desk.answered(2)
+    desk.busy()
+    desk.press("q")
+    said(desk, "Nothing was heard from the kernel for 20 seconds")
+    desk.page.evaluate("said => window.fromPython(said)", [[{"is": "progress", "words": "Training", "share": 0.5}, []]])
+    said(desk, "Training: 50 %")
+    said(desk, "Nothing was heard")
+    desk.free()
+    said(desk, "Round 2")
+    assert desk.said == []
+
+
+def test_focus_stays_in_a_queue_that_is_drawn_anew(new_page):
+    desk = desk_of(new_page)
+    desk.busy()
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.page.focus(".ad-row >> nth=2")
+    desk.free()
+    desk.drafted()
+    assert "draft" in desk.page.inner_text(".ad-row >> nth=0")
+    assert desk.page.evaluate("document.activeElement.dataset.sample") == desk.canvas.session.round.asked[2] and desk.said == []
+
+
+def test_a_second_finger_does_not_paint(new_page):
+    desk = desk_of(new_page)
+    box = desk.stage.bounding_box()
+    at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])  # noqa: E731
+    other = """([kind, x, y]) => document.querySelector('.ad-stage').dispatchEvent(new PointerEvent(kind, { pointerId: 99, pointerType: "touch", clientX: x, clientY: y, bubbles: true, cancelable: true }))"""
+    desk.page.mouse.move(*at(0.4, 0.4))
+    desk.page.mouse.down()
+    for kind in ("pointerdown", "pointermove", "pointerup"): desk.page.evaluate(other, [kind, *at(0.5, 0.7)])
+    desk.page.mouse.move(*at(0.6, 0.4), steps=4)
+    desk.page.mouse.up()
+    drawn = desk.drafted()
+    assert drawn[38, 40:56].all() and not drawn[50:].any() and desk.said == []
+
+
+def test_brackets_of_the_third_level(new_page):
+    desk = desk_of(new_page)
+    size = lambda: desk.page.evaluate("document.querySelector('.ad-slider output').textContent")  # noqa: E731
+    key = "([key, more]) => document.querySelector('.ad-stage').dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true, ...more }))"
+    graph = dict(ctrlKey=True, altKey=True, modifierAltGraph=True)  # as Windows sends AltGr
+    desk.page.evaluate(key, ["]", graph])
+    assert size() == "15 px"
+    desk.page.evaluate(key, ["[", graph])
+    assert size() == "12 px"
+    desk.page.evaluate(key, ["]", dict(altKey=True)])  # as a Mac sends it
+    assert size() == "15 px" and desk.said == []
+
+
+def test_a_second_view_minds_its_own_receipts(new_page):
+    desk = desk_of(new_page)
+    first = desk.part
+    desk.page.evaluate("window.second = [window.mount()]")
+    desk.page.wait_for_function("() => document.querySelectorAll('[data-part]').length === 2")
+    desk.stage = desk.page.locator(".ad-stage >> nth=1")
+    desk.stage.scroll_into_view_if_needed()
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.page.wait_for_function("() => document.querySelectorAll('.ad-saved')[1].textContent === 'draft saved'")
+    assert desk.page.inner_text(".ad-saved >> nth=0") == ""
+    desk.press("d")
+    desk.page.wait_for_function("first => document.querySelectorAll('.ad-canvas')[1].dataset.part !== first", arg=first)
+    assert desk.part == first and "3 left" in desk.page.inner_text(".ad-title >> nth=0") and "saved" not in desk.status()
+    assert len(desk.store.log()) == 1 and desk.said == []
+
+
+def test_trouble_beside_a_picture_is_said(new_page, monkeypatch):
+    monkeypatch.setattr("active_defects.studio.canvas.part_of", lambda session, sample: replace(part_of(session, sample), trouble="The mask cannot be read."))
+    desk = desk_of(new_page)
+    assert desk.status() == "The mask cannot be read." and not desk.page.is_visible(".ad-trouble") and desk.said == []
 
 
 # What it looks like, and how fast it is

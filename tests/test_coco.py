@@ -149,7 +149,103 @@ def test_names():
     for name in ("part8.png", "lot3/part8.png", "a.bmp", "a", "", ".", "..", "/", "part77.png", "../..", "art7"):
         with pytest.raises(ValueError):
             find(name)
-    assert finder(["x/part7", "part7"])("y/x/part7.png") == "x/part7" and finder(["x/part7", "part7"])("y/part7.png") == "part7"
+    assert finder(["x/part7", "part7"])("y/x/part7.png") == "x/part7"
+
+
+def test_a_bare_or_foreign_name_is_not_the_part_at_the_root():
+    ids = ["x", "a/x", "b/x", "y"]
+    for names in (["x.png"], ["x.png", "y.png"], ["c/x.png"], ["c/x.png", "c/y.png"], ["a/x.png", "c/x.png"], ["y.png", "c/x.png"]):
+        with pytest.raises(ValueError, match="could be|is none of"):
+            finder(ids, names)(names[0] if names[0].endswith("x.png") and names[0][0] != "a" else names[-1])
+    with pytest.raises(ValueError, match="could be"):
+        finder(ids)("x.png")
+    for front in ("", "in/", "/srv/data/", "C:\\data\\", "a/"):
+        names = [f"{front}{i}.png" for i in ids]
+        assert [finder(ids, names)(name) for name in names] == ids
+    find = finder(ids, ["c/y.png"])
+    assert find("c/y.png") == "y"
+    with pytest.raises(ValueError, match="is none of"):
+        find("d/y.png")
+
+
+def test_an_id_of_our_own_is_taken_as_it_stands():
+    images = {i: POOL.images[POOL.ids[0]] for i in ("x", "a/x")}
+    pool = Pool(pd.DataFrame(index=list(images)), images)
+    document = to_coco(pool, ["x"], labels=Labels.of({"x": False}))
+    assert read_coco(document, pool.ids, sizes(pool)).labels.ids.tolist() == ["x"]
+    document["images"][0].pop("sample")
+    assert "could be" in read_coco(document, pool.ids, sizes(pool)).rejected.reason[0]
+
+
+def test_accents_capitals_and_quoted_signs():
+    assert finder(["u\u0308ml"])("\u00fcml.png") == "u\u0308ml" and finder(["\u00fcml"])("lot/u\u0308ml.png") == "\u00fcml"
+    assert finder(["Part7", "a b"])("IN/PART7.PNG") == "Part7" and finder(["Part7", "a b"])("a%20b.png") == "a b"
+    assert [finder(["Part7", "part7"])(name) for name in ("Part7.png", "part7.png")] == ["Part7", "part7"]
+    with pytest.raises(ValueError, match="could be 'Part7' or 'part7'"):
+        finder(["Part7", "part7"])("PART7.png")
+
+
+THIN, OUTSIDE, EMPTY = [[10.1, 1.0, 10.2, 1.0, 10.2, 60.0]], [[70, 70, 80, 70, 80, 80]], {"size": [64, 64], "counts": [4096]}
+
+
+@pytest.mark.parametrize("shape", [THIN, OUTSIDE, EMPTY])
+def test_a_defect_without_pixels_is_never_good(shape):
+    document = {"images": [ONE], "annotations": [{"image_id": 1, "segmentation": shape}]}
+    for complete in (False, True):
+        received = read_coco(document, POOL.ids, sizes(POOL), complete=complete)
+        assert not len(received.labels) and "a mark covers no pixel; draw it wider, or say no-mask" in received.rejected.reason[0]
+    assert not read_coco(document | {"images": [ONE | {"verdict": "no-mask"}]}, POOL.ids, sizes(POOL)).labels.table.maskable[POOL.ids[0]]
+
+
+def test_numbers_are_compared_as_text_and_lost_marks_forbid_complete():
+    document = {"images": [ONE], "annotations": [{"image_id": "1", "segmentation": [BOX]}]}
+    for number in ("1", 1, 1.0):
+        document["annotations"][0]["image_id"] = number
+        assert read_coco(document, POOL.ids, sizes(POOL), complete=True).labels.table.defective.tolist() == [True]
+    for lost in ({"segmentation": [BOX]}, {"image_id": 7, "segmentation": [BOX]}, {"image_id": None}, {"image_id": True}):
+        document["annotations"] = [lost]
+        for complete in (True, [POOL.ids[0]]):
+            with pytest.raises(ValueError, match="1 annotations belong to no image"):
+                read_coco(document, POOL.ids, sizes(POOL), complete=complete)
+        assert not len(read_coco(document, POOL.ids, sizes(POOL)).labels) and not len(read_coco(document, POOL.ids, sizes(POOL), complete=[]).labels)
+
+
+def test_silence_counts_where_it_is_allowed_to():
+    document = {"images": [{"id": k, "file_name": f"{i}.png"} for k, i in enumerate(POOL.ids)], "annotations": []}
+    for complete, counted in ((False, []), (True, list(POOL.ids)), ([], []), ({POOL.ids[3], "nobody"}, [POOL.ids[3]])):
+        received = read_coco(document, POOL.ids, sizes(POOL), complete=complete)
+        assert received.labels.ids.tolist() == counted and list(received.silent) == [i for i in POOL.ids if i not in counted] and not len(received.rejected)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_blank_image_never_beats_a_marked_one(order):
+    document = {"images": [ONE, ONE | {"id": 2}][::order], "annotations": [{"image_id": 1, "segmentation": [BOX]}]}
+    received = read_coco(document, POOL.ids, sizes(POOL), complete=True)
+    assert received.labels.table.defective.tolist() == [True] and len(received.rejected) == 1
+
+
+def test_a_mark_of_another_category_is_no_defect():
+    names = lambda *names: [{"id": k, "name": name} for k, name in enumerate(names)]
+    said = lambda categories, k=0: read_coco({"images": [ONE], "categories": categories, "annotations": [{"image_id": 1, "category_id": k, "segmentation": [BOX]}]}, POOL.ids, sizes(POOL), complete=True)
+    for categories in (names("background", "defect"), names("ignore", "scratch")):
+        assert not len(said(categories).labels) and "which is neither 'defect' nor the only name" in said(categories).rejected.reason[0]
+    for categories, k in ((names("scratch"), 0), (names("Scratch", "good", "skip"), 0), (names("background", " Defect"), 1), (names("x", "defective"), 1), (None, 0)):
+        assert said(categories, k).labels.table.defective.tolist() == [True], categories
+    assert "keep one of the two" in said(names("good")).rejected.reason[0]
+
+
+@pytest.mark.parametrize("categories", [5, "x", {"id": 1}, True])
+def test_categories_that_are_no_list(categories):
+    with pytest.raises(ValueError, match="the categories of the document must be a list"):
+        read_coco({"images": [], "annotations": [], "categories": categories}, POOL.ids, sizes(POOL))
+
+
+def test_what_a_mac_puts_into_archives_is_passed_over(tmp_path):
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("export/a.json", json.dumps(to_coco(POOL, POOL.ids, labels=TRUTH)))
+        for name in ("__MACOSX/export/._a.json", "export/._a.json", "__MACOSX/b.json"): archive.writestr(name, b"\0\5")
+    assert len(read_coco(path, POOL.ids, sizes(POOL)).labels) == 12
 
 
 def test_names_go_out_with_the_suffix_of_their_file(tmp_path):

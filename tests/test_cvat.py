@@ -80,6 +80,53 @@ def test_one_bad_image_is_named_and_the_others_count(bad, says):
     assert received.labels.ids.tolist() == [POOL.ids[1]] and len(received.rejected) == 1 and says in received.rejected.reason[0]
 
 
+DRAWN, POLYGON = MASK.format("0, 4", 4, 4, 2, 2).replace("<mask", '<mask label="{}"'), '<polygon label="defect" points="{}"/>'
+
+
+def said(*inside, complete=True, **more):
+    return read_cvat(f"<annotations>{''.join(inside)}</annotations>".encode(), POOL.ids, sizes(POOL), complete=complete, **more)
+
+
+@pytest.mark.parametrize("mark", [MASK.format("4", 4, 4, 2, 2), POLYGON.format("10.1,1;10.2,1;10.2,60"), POLYGON.format("70,70;80,70;80,80")])
+def test_a_defect_without_pixels_is_never_good(mark):
+    for complete in (False, True):
+        received = said(image(mark), complete=complete)
+        assert not len(received.labels) and "a mark covers no pixel; draw it wider, or say no-mask" in received.rejected.reason[0]
+    assert not said(image(mark + '<tag label="no-mask"/>')).labels.table.maskable[POOL.ids[0]]
+
+
+def test_tags_are_understood_or_refused():
+    table = said(image('<tag label="Defect"/>'), image('<tag label="defective"/>', POOL.ids[1]), image('<tag label="defect"/>' + DRAWN.format("defect"), POOL.ids[2])).labels.table
+    assert table.defective.tolist() == [True] * 3 and table.maskable.all()
+    for inside in ('<tag label="shiny"/>', '<tag label="scratch"/>', "<tag/>", '<tag label="shiny"/><tag label="good"/>'):
+        received = said(image(inside))
+        assert not len(received.labels) and "is no verdict" in received.rejected.reason[0]
+    assert "two verdicts, defective and good" in said(image('<tag label="good"/><tag label="defect"/>')).rejected.reason[0]
+    assert said(image('<tag label="pit"/>'), category="Pit").labels.table.defective.tolist() == [True]
+
+
+def test_a_mark_of_another_label_is_no_defect():
+    meta = "<meta><task><labels><label><name>defect</name></label><label><name>ignore</name></label><label><name>good</name></label></labels></task></meta>"
+    assert "which is neither 'defect' nor the only name" in said(meta, image(DRAWN.format("ignore"))).rejected.reason[0]
+    assert "which is neither 'defect' nor the only name" in said(image(DRAWN.format("ignore")), image(DRAWN.format("defect"), POOL.ids[1])).rejected.reason[0]
+    assert "keep one of the two" in said(meta, image(DRAWN.format("good"))).rejected.reason[0]
+    assert said(image(DRAWN.format("scratch"))).labels.table.defective.tolist() == [True] == said(meta, image(DRAWN.format("defect"))).labels.table.defective.tolist()
+
+
+def test_silence_counts_where_it_is_allowed_to_and_never_beats_a_mark():
+    images = [image("", i) for i in POOL.ids]
+    for complete, counted in ((False, []), (True, list(POOL.ids)), ([], []), ({POOL.ids[3]}, [POOL.ids[3]])):
+        received = said(*images, complete=complete)
+        assert received.labels.ids.tolist() == counted and list(received.silent) == [i for i in POOL.ids if i not in counted]
+    for pair in ([image(""), image(DRAWN.format("defect"))], [image(DRAWN.format("defect")), image("")]):
+        received = said(*pair)
+        assert received.labels.table.defective.tolist() == [True] and len(received.rejected) == 1
+
+
+def test_the_labels_of_a_task_draw_masks():
+    assert [label["type"] for label in cvat_labels()] == ["mask", "tag", "tag", "tag"]
+
+
 EXTERNAL = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotations><image name="&x;"/></annotations>'
 LAUGHS = '<!DOCTYPE a [<!ENTITY b "b"><!ENTITY c "' + "&b;" * 50 + '">]><annotations><image name="&c;"/></annotations>'
 

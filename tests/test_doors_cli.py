@@ -167,7 +167,7 @@ def test_one_person_of_several(images, tmp_path, capsys):
 
 @pytest.mark.parametrize("words, says", [
     (["--from", "coco"], "is not the file that coco exports; give it with --answers"),
-    (["--from", "cvat", "--answers", "nowhere.xml"], "is not the file that cvat exports"),
+    (["--from", "cvat", "--answers", "nowhere.xml"], "nowhere.xml is not there; give the file that cvat exports"),
     (["--complete"], "leave 'complete' out"), (["--by", "ann"], "leave 'by' out"), (["--from", "label-studio", "--answers", "BAD", "--complete"], "leave 'complete' out"),
     (["--from", "coco", "--answers", "BAD"], "no COCO file"), (["--from", "label-studio", "--answers", "BAD"], "not JSON-MIN"), (["--from", "cvat", "--answers", "BAD"], "no XML"),
     (["--from", "cvat", "--answers", "BOMB"], "defines its own document type")])
@@ -181,6 +181,107 @@ def test_what_cannot_be_told_is_said_in_one_sentence(images, tmp_path, capsys, w
     wrong = capsys.readouterr().err
     assert says in wrong and wrong.count("\n") == 1 and "Traceback" not in wrong
     assert not len(LabelStore(project / "labels.db").log())
+
+
+def everything(out, tool):
+    "The whole data set as a tool exports it, without a mark."
+    if tool == "coco": return out.write_text(json.dumps({"images": [{"id": k, "file_name": f"{i}.png"} for k, i in enumerate(NAMES.values())], "annotations": []}))
+    root = ElementTree.Element("annotations")
+    for i in NAMES.values(): ElementTree.SubElement(root, "image", name=f"{i}.png", width="48", height="48")
+    out.write_bytes(ElementTree.tostring(root))
+
+
+@pytest.mark.parametrize("tool", ["coco", "cvat"])
+def test_silence_says_nothing_about_parts_that_were_not_asked_or_are_known(images, tmp_path, capsys, tool):
+    project, export, table = tmp_path / "plates", tmp_path / "export.file", tmp_path / "known.csv"
+    ids = ask(images, project)
+    other = next(i for i in NAMES.values() if i not in ids)
+    table.write_text("id,verdict\n" + "".join(f'"{i}",no-mask\n' for i in (ids[0], other)))
+    assert tell(project, "--answers", str(table)) == 0
+    everything(export, tool)
+    words = "--from", tool, "--answers", str(export)
+    capsys.readouterr()
+    assert tell(project, *words) == 0
+    assert "0 answers taken" in (said := capsys.readouterr().out) and "12 pictures without marks, which say nothing; if all of them were looked at, add --complete" in said
+    assert tell(project, *words, "--complete") == 0
+    assert "5 answers taken from ann" in (said := capsys.readouterr().out) and "7 pictures without marks not counted" in said and "0 open" in said
+    latest = LabelStore(project / "labels.db").latest().table.defective
+    assert latest[[ids[0], other]].all() and not latest[ids[1:]].any() and len(latest) == 7
+    assert tell(project, *words, "--complete") == 0
+    assert "0 answers taken" in (said := capsys.readouterr().out) and "5 known already" in said and "7 pictures" in said
+
+
+def test_a_cumulative_export_does_not_overrule_a_colleague(images, tmp_path, capsys):
+    project, export = tmp_path / "plates", tmp_path / "export.json"
+    ids = ask(images, project, "--to", "coco")
+    in_coco(project, export)
+    assert tell(project, "--from", "coco", "--answers", str(export), "--complete") == 0
+    drawn = next(i for i in ids if truth_of(i) is not None)
+    (tmp_path / "bea.csv").write_text(f'id,verdict\n"{drawn}",good\n')
+    assert main(["tell", "--project", str(project), "--answers", str(tmp_path / "bea.csv"), "--annotator", "bea"]) == 0
+    os.utime(export, (time.time() + 60, time.time() + 60))
+    capsys.readouterr()
+    assert tell(project, "--from", "coco", "--answers", str(export), "--complete") == 0
+    assert "0 answers taken" in (said := capsys.readouterr().out) and "→" not in said
+    assert LabelStore(project / "labels.db").latest().table.defective[drawn] == False  # noqa: E712
+
+
+def test_a_later_look_with_a_time_of_its_own_counts(images, tmp_path, capsys):
+    project, export = tmp_path / "plates", tmp_path / "export.json"
+    ids = ask(images, project, "--to", "label-studio")
+    in_label_studio(project, export)
+    assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
+    drawn = next(i for i in ids if truth_of(i) is not None)
+    (tmp_path / "ann.csv").write_text(f'id,verdict\n"{drawn}",good\n')
+    assert tell(project, "--answers", str(tmp_path / "ann.csv")) == 0
+    export.write_text(export.read_text().replace("2026-03-02", "2099-03-02"))
+    assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
+    assert "1 answer taken from bea@x.org" in capsys.readouterr().out and LabelStore(project / "labels.db").latest().table.defective[drawn]
+
+
+def test_our_own_question_is_no_answer(images, tmp_path, capsys):
+    project = tmp_path / "plates"
+    for tool, name in (("coco", "queue-001.coco.json"), ("cvat", "queue-001.cvat.xml"), ("label-studio", "queue-001.label-studio.json")):
+        ask(images, project, "--to", tool)
+        copy = tmp_path / "copy.file"
+        copy.write_bytes((project / name).read_bytes())
+        capsys.readouterr()
+        for source in (project / name, copy):
+            assert tell(project, "--from", tool, "--answers", str(source), *(["--complete"] if tool != "label-studio" else [])) == 2
+            assert "is the question that `ask` wrote, and holds no answers" in capsys.readouterr().err
+    assert not len(LabelStore(project / "labels.db").log())
+
+
+def test_two_people_in_one_file(images, tmp_path, capsys):
+    project, export = tmp_path / "plates", tmp_path / "export.json"
+    ids = ask(images, project, "--to", "label-studio")
+    in_label_studio(project, export)
+    tasks = json.loads(export.read_text())
+    tasks[0]["annotations"].append({"id": 99, "completed_by": {"email": "cem@x.org"}, "updated_at": "2026-03-01T09:00:00Z", "result": [{"type": "choices", "from_name": "verdict", "to_name": "image", "value": {"choices": ["no-mask"]}}]})
+    export.write_text(json.dumps(tasks))
+    for taken in ("6 answers taken from bea@x.org", "0 answers taken"):
+        assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
+        assert taken in (said := capsys.readouterr().out) and ("1 answer of other people" in said) == (taken[0] == "6")
+    store = LabelStore(project / "labels.db")
+    assert store.log().annotator.value_counts().to_dict() == {"bea@x.org": 6, "cem@x.org": 1}
+    assert store.latest().table.annotator[ids[0]] == "bea@x.org"
+
+
+def test_nobody_of_that_name(images, tmp_path, capsys):
+    project, export = tmp_path / "plates", tmp_path / "export.json"
+    ask(images, project, "--to", "label-studio")
+    in_label_studio(project, export)
+    assert tell(project, "--from", "label-studio", "--answers", str(export), "--by", "bea") == 0
+    assert "nobody called 'bea' has answered; the file has answers from bea@x.org" in capsys.readouterr().out
+    export.write_text("[]")
+    assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
+    assert "there is no answer in it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--to", "csv"], ["--to", "coco"], ["--to", "cvat"]])
+def test_a_prefix_that_would_be_ignored_is_refused(images, tmp_path, capsys, words):
+    assert main(["ask", str(images), "--project", str(tmp_path / "plates"), *SMALL, "--prefix", "http://x/", *words]) == 2
+    assert "leave 'prefix' out, or ask with --to label-studio" in capsys.readouterr().err and not (tmp_path / "plates").exists()
 
 
 @pytest.mark.parametrize("words", [["ask", "--project", "p", "--to", "yolo"], ["tell", "--project", "p", "--from", "csv"]])

@@ -134,7 +134,7 @@ def test_the_report_of_several_annotators(reported):
 def test_nothing_is_written_outside_of_the_project(reported):
     place, project, names = reported
     assert sorted(p.name for p in place.iterdir()) == sorted(["<b>images", "answers of <sc", "answers of ana", "answers of bea", project.name])
-    assert {p.relative_to(project).parts[0] for p in project.rglob("*")} <= {"project.json", "labels.db", "labels.db-wal", "labels.db-shm", "labels.models", "answers", "report.html", "skipped.csv", "rejected.csv",
+    assert {p.relative_to(project).parts[0] for p in project.rglob("*")} <= {"project.json", "labels.db", "labels.db-wal", "labels.db-shm", "labels.models", "answers", "report.html", "skipped.csv", "rejected.csv", "taken.json",
                                                                            "queue-001.csv", "queue-002.csv"}
     assert set(pd.read_csv(project / "queue-001.csv").id) <= set(names), "the queue does not give ids back as they are"
 

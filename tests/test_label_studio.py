@@ -79,15 +79,80 @@ def test_who_when_and_how_long():
     assert read_label_studio(tasks, POOL.ids, sizes(POOL), by="user 4").labels.ids.tolist() == [POOL.ids[1]]
 
 
-def test_the_latest_answer_counts_and_the_other_is_listed():
+def test_the_latest_answer_counts_and_the_other_is_kept():
     task = answered(POOL.ids[0], brush_result(np.eye(64, dtype=bool)), who=1, updated_at="2026-03-02T09:00:00Z")
     task["annotations"].insert(0, {"id": 71, "completed_by": 2, "updated_at": "2026-03-04T09:00:00Z", "result": []})
     for order in (1, -1):
         received = read_label_studio([task | {"annotations": task["annotations"][::order]}], POOL.ids, sizes(POOL))
-        assert received.labels.table.annotator.tolist() == ["user 2"] and received.rejected.answer.tolist() == ["task 7, annotation 70"]
+        assert received.labels.table.annotator.tolist() == ["user 2"] and [labels.table.annotator.tolist() for labels in received.others] == [["user 1"]] and not len(received.rejected)
     store = LabelStore()
     for name in ("user 1", "user 2"): store.add(read_label_studio([task], POOL.ids, sizes(POOL), by=name).labels)
     assert len(store.log()) == 2 and set(store.log().annotator) == {"user 1", "user 2"}
+
+
+def by(who, time, *marks, **more):
+    return {"id": 10 * who + time, "completed_by": who, "updated_at": f"2026-03-0{time}T09:00:00Z", "result": list(marks)} | more
+
+
+def test_two_annotators_in_one_file_are_both_recorded():
+    mark, other = brush_result(np.eye(64, dtype=bool)), brush_result(np.eye(64, dtype=bool)[::-1])
+    tasks = [{"id": 1, "data": {"id": POOL.ids[0]}, "annotations": [by(2, 3, mark), by(1, 4, was_cancelled=True), by(1, 2, other), by(3, 5, was_cancelled=True)]},
+             {"id": 2, "data": {"id": POOL.ids[1]}, "annotations": [by(1, 1, word("good"))]}]
+    received = read_label_studio(tasks, POOL.ids, sizes(POOL))
+    assert received.labels.table.annotator.tolist() == ["user 2", "user 1"] and np.array_equal(received.labels.masks[POOL.ids[0]], np.eye(64, dtype=bool))
+    assert [(labels.ids.tolist(), labels.table.annotator.tolist(), labels.table.defective.isna().all()) for labels in received.others] == [([POOL.ids[0]], ["user 1"], True), ([POOL.ids[0]], ["user 3"], True)]
+    assert received.rejected.answer.tolist() == ["task 1, annotation 12"] and received.times[POOL.ids[0]] == pytest.approx(1772528400)
+    store = LabelStore()
+    for labels in (*received.others, received.labels): store.add(labels)
+    assert len(store.log()) == 4 and store.latest().table.annotator[POOL.ids[0]] == "user 2"
+
+
+def test_a_skip_never_beats_a_verdict_of_somebody_else():
+    tasks = [{"id": 1, "data": {"id": POOL.ids[0]}, "annotations": [by(1, 1, word("no-mask")), by(2, 9, was_cancelled=True)]}]
+    received = read_label_studio(tasks, POOL.ids, sizes(POOL))
+    assert received.labels.table.annotator.tolist() == ["user 1"] and received.others[0].table.annotator.tolist() == ["user 2"]
+    tasks[0]["annotations"].append(by(1, 9, was_cancelled=True))
+    assert read_label_studio(tasks, POOL.ids, sizes(POOL)).labels.table.defective.isna().all()
+
+
+@pytest.mark.parametrize("mark", [brush_result(np.zeros((64, 64), bool)), polygon([[10, 1], [10.05, 1], [10.05, 99]]), polygon([[105, 105], [120, 105], [120, 120]])])
+def test_a_defect_without_pixels_is_never_good(mark):
+    received = read_label_studio([answered(POOL.ids[0], mark)], POOL.ids, sizes(POOL))
+    assert not len(received.labels) and "a mark covers no pixel; draw it wider, or say no-mask" in received.rejected.reason[0]
+    assert not read_label_studio([answered(POOL.ids[0], mark, word("no-mask"))], POOL.ids, sizes(POOL)).labels.table.maskable[POOL.ids[0]]
+
+
+def test_only_an_empty_result_is_good():
+    for text, says in (("NO-MASK", [True]), (" Skip ", [pd.NA]), ("Good", [False]), ("Defective", [True])):
+        table = read_label_studio([answered(POOL.ids[0], word(text))], POOL.ids, sizes(POOL)).labels.table
+        assert table.defective.tolist() == says and table.maskable.tolist() == [text != "NO-MASK"]
+    assert read_label_studio([answered(POOL.ids[0])], POOL.ids, sizes(POOL)).labels.table.defective.tolist() == [False]
+    for result in (word("bad part"), word(5), {"type": "rating", "value": {"rating": 3}}, {"type": "rating", "original_width": 64, "original_height": 64, "value": {"rating": 3}}, {"type": "relation"}):
+        received = read_label_studio([answered(POOL.ids[0], result)], POOL.ids, sizes(POOL))
+        assert not len(received.labels) and "neither a mark nor one of the words" in received.rejected.reason[0]
+
+
+def test_a_mark_of_another_label_is_no_defect():
+    named = lambda name: brush_result(np.eye(64, dtype=bool)) | {"value": brush_result(np.eye(64, dtype=bool))["value"] | {"brushlabels": [name]}}
+    received = read_label_studio([answered(POOL.ids[0], named("ignore")), answered(POOL.ids[1], named("defect")), answered(POOL.ids[2], named("good"))], POOL.ids, sizes(POOL))
+    assert received.labels.ids.tolist() == [POOL.ids[1]] and ["which is neither 'defect'" in r or "keep one of the two" in r for r in received.rejected.reason] == [True, True]
+    assert read_label_studio([answered(POOL.ids[0], named("scratch"))], POOL.ids, sizes(POOL)).labels.table.defective.tolist() == [True]
+
+
+@pytest.mark.parametrize("data, i", [
+    ({"image": "/data/upload/3/0a1b2c3d-20240131-x.png"}, "20240131-x"), ({"image": "/data/local-files/?d=deep/20240131-x.png"}, "20240131-x"), ({"image": "/data/upload/3/20240131-x.png"}, "20240131-x"),
+    ({"image": "http://host/20240131-x.png?id=7&d2=y"}, "20240131-x"), ({"image": "/data/local-files/?id=5&d=in/a%2Bb.png"}, "a+b"), ({"image": "/data/local-files/?d=in/a+b.png"}, "a+b"),
+    ({"id": 17, "image": "in/17b.png"}, "17b"), ({"id": "row 4", "image": "in/17b.png"}, "17b"), ({"id": 18, "image": "data:image/png;base64,AA"}, "18"), ({"id": 18, "image": "in/17b.png"}, "17b"), ({"id": "18", "image": "in/17b.png"}, "18")])
+def test_addresses_and_numbers_of_somebody_else(data, i):
+    ids = ["20240131-x", "x-1", "a+b", "17b", "18"]
+    received = read_label_studio([answered("", word("good")) | {"data": data}], ids, lambda i: (64, 64))
+    assert received.labels.ids.tolist() == [i], received.rejected.reason.tolist()
+
+
+def test_eight_digits_are_part_of_a_name_outside_of_uploads():
+    for image in ("/data/local-files/?d=20240131-x.png", "http://host/20240131-x.png"):
+        received = read_label_studio([answered("", word("good")) | {"data": {"image": image}}], ["x", "y"], lambda i: (64, 64))
+        assert not len(received.labels) and "is none of the 2 parts" in received.rejected.reason[0]
 
 
 def test_tasks_that_nobody_answered_say_nothing():
@@ -128,7 +193,11 @@ GOOD = brush_result(np.eye(64, dtype=bool))
     (answered(POOL.ids[0], polygon([], type="ellipselabels", value={"x": 1, "radiusX": 3})), "'ellipselabels' does not say"),
     (answered(POOL.ids[0], updated_at="yesterday"), "isoformat"),
     (answered(POOL.ids[0], 5), "malformed"),
-    ({"id": 7, "data": {}, "annotations": [{"id": 70, "result": []}]}, "malformed"),
+    (answered(POOL.ids[0], result=5), "malformed"),
+    (answered(POOL.ids[0], GOOD, word("good"), who=["x"]), "keep one of the two"),
+    (answered(POOL.ids[0], GOOD) | {"data": {"image": "http://[bad/a.png"}}, "is none of the 12 parts"),
+    (answered(POOL.ids[0], GOOD) | {"data": 5}, "malformed"),
+    ({"id": 7, "data": {}, "annotations": [{"id": 70, "result": []}]}, "neither an id nor an image"),
     ({"id": 7, "data": {"id": POOL.ids[0]}, "annotations": ["x"]}, "malformed"),
     ({"id": 7, "data": {"id": POOL.ids[0]}, "annotations": [{"id": 70}]}, "malformed"),
 ])
@@ -238,6 +307,25 @@ def test_a_token_does_not_follow_a_redirection():
 def test_addresses_that_are_none(url):
     with pytest.raises(ValueError, match="is no address of a server"):
         call(url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80 80/x", "http://127.0.0.1:1/a b", "http://127.0.0.1:port/"])
+def test_addresses_with_a_slip_are_named(url):
+    with pytest.raises(ConnectionError, match="is the address right"):
+        call(url)
+
+
+def test_a_server_that_speaks_no_http():
+    import socket
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        def talk():
+            connection, _ = listening.accept()
+            connection.recv(1000)
+            connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            connection.close()
+        threading.Thread(target=talk, daemon=True).start()
+        with pytest.raises(ConnectionError, match="gives no answer in HTTP .BadStatusLine"):
+            call(f"http://127.0.0.1:{listening.getsockname()[1]}/api", timeout=5)
 
 
 def test_an_answer_without_end_is_cut():

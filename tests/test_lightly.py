@@ -60,6 +60,20 @@ def test_one_bad_picture_is_named_and_the_others_count(marks, says):
     assert received.labels.ids.tolist() == [good] and len(received.rejected) == 1 and says in received.rejected.reason[0]
 
 
+def test_a_mask_without_pixels_or_of_another_class_is_no_answer():
+    pool, truth = renamed()
+    defect, others = next(iter(truth.masks)), [i for i in pool.ids if i not in truth.masks]
+    runs = lightly_runs(truth.masks[defect])
+    blank = lambda i: lightly_runs(np.zeros(pool.images[i].shape[:2], bool))
+    marks = {defect: [mark(segmentation_mask=runs)], others[0]: [mark(segmentation_mask=blank(others[0]))]}
+    received = read_lightly(gallery(pool, marks), pool.ids, sizes(pool), "ann")
+    assert received.labels.ids.tolist() == [defect] and "covers no pixel" in received.rejected.reason[0]
+    for name, says in (("ignore", "which is neither 'defect'"), ("good", "keep one of the two")):
+        received = read_lightly(gallery(pool, {defect: [mark(name=name, segmentation_mask=runs)], others[0]: [mark(segmentation_mask=blank(others[0]))]}), pool.ids, sizes(pool), "ann")
+        assert not len(received.labels) and any(says in reason for reason in received.rejected.reason)
+    assert read_lightly(gallery(pool, {defect: [mark(name="scratch", segmentation_mask=runs)]}), pool.ids, sizes(pool), "ann").labels.ids.tolist() == [defect]
+
+
 def test_pictures_that_nobody_knows():
     pool, _ = renamed()
     strange = Gallery([SimpleNamespace(sample_id=1, file_path_abs="/x/nobody.png", annotations=[mark(name="good")])])

@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from active_defects.data.labels import Labels
 from active_defects.data.overlay import overlay, show_images, to_data_url
+from active_defects.data.round_log import Round
+from active_defects.data.store import LabelStore
 from active_defects.loop.learning_curve import cost_table, learning_curve, minutes, plot_learning_curve, random_curve, ranking_curve
 from active_defects.studio.disputes import Dispute
 from active_defects.studio.panels import fitted, hottest_place, panels, part_panel
 from active_defects.studio.report import html_table, manager_sentence, milestones, readable, write_report
+from active_defects.studio.tallies import round_table
 
 LINKS = {"src", "href", "srcset", "action", "data", "poster", "background"}
 EVIL = '<script>window.pwned=1</script>"><img src=x onerror=window.pwned=1>'
@@ -225,3 +228,11 @@ def test_pictures_of_any_kind():
     assert hottest_place(np.full((3, 3), np.nan)) == "upper left"
     assert "hottest" not in part_panel(dict(id="p", rank=1, score=np.float64(1e-7)), np.zeros((4, 4)))
     assert panels(pd.DataFrame(dict(id=[], rank=[], score=[])), {}) == ([], "")
+
+
+def test_a_round_counts_what_it_asked():
+    store, ids = LabelStore(), [f"p{k:02d}" for k in range(20)]
+    store.rounds.add(Round(1, pd.Index(ids[:6]), pd.Series(0.0, ids), pd.Index([]), "MSMR", 0))
+    store.add(Labels.of({ids[0]: True, ids[1]: False, **dict.fromkeys(ids[6:], False)}), round=1)
+    row = round_table(store.log(), store.rounds).iloc[0]
+    assert (row.asked, row.answered, row.found, row.hit_rate) == (6, 2, 1, 0.5)

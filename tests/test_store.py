@@ -183,16 +183,18 @@ def test_the_log_only_grows(tmp_path, statement):
 # ---- the latest verdict and the latest mask are two questions
 
 MASKS = [np.arange(12).reshape(3, 4) == k for k in range(4)]
-ANSWERS = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from([True, False, None]), st.sampled_from([None, 0, 1, 2, 3]), st.booleans()), max_size=12)
+ANSWERS = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from([True, False, None]), st.sampled_from([None, 0, 1, 2, 3]), st.booleans(), st.sampled_from(["ana", "ben"])), max_size=12)
 
 
 def believed(answers):
-    "The rule in plain words: the last verdict that is one counts, with whether it says a mask can be had; the last mask counts, whoever said what since."
+    "The rule in plain words: the last verdict that is one counts, with whether it says a mask can be had; the last mask counts that its author has not taken back by saying good, or not maskable."
     state = {}
-    for number, (sample, verdict, mask, maskable) in enumerate(answers, 1):
-        old = state.setdefault(sample, dict(verdict=None, mask=None, maskable=maskable, round=number))
+    for number, (sample, verdict, mask, maskable, who) in enumerate(answers, 1):
+        old = state.setdefault(sample, dict(verdict=None, masks=[], maskable=maskable, round=number))
         if verdict is not None or old["verdict"] is None: old.update(verdict=verdict, maskable=maskable, round=number)
-        if mask is not None: old["mask"] = mask
+        if verdict is False or verdict is not None and not maskable: old["masks"] = [(by, drawn) for by, drawn in old["masks"] if by != who]
+        if mask is not None: old["masks"].append((who, mask))
+    for known in state.values(): known["mask"] = known["masks"][-1][1] if known["masks"] else None
     return state
 
 
@@ -213,12 +215,40 @@ def agree(labels, model):
 @given(ANSWERS, st.integers(0, 12))
 def test_verdict_and_mask_are_resolved_separately_in_all_orders(answers, until):
     store = LabelStore()
-    for number, (sample, verdict, mask, maskable) in enumerate(answers, 1):
-        store.add(Labels.of({sample: verdict}, {} if mask is None else {sample: MASKS[mask]}, maskable=maskable), round=number)
+    for number, (sample, verdict, mask, maskable, who) in enumerate(answers, 1):
+        store.add(Labels.of({sample: verdict}, {} if mask is None else {sample: MASKS[mask]}, who, maskable=maskable), round=number)
     agree(store.latest(), believed(answers))
     agree(store.latest(until), believed(answers[:until]))
     assert len(store.log()) == len(answers)
     store.db.close()
+
+
+def test_only_its_author_takes_a_mask_back():
+    store = LabelStore()
+    tell = lambda who, verdict, mask=None, maskable=True: store.add(Labels.of({"a": verdict}, {} if mask is None else {"a": mask}, who, maskable=maskable), round=len(store.log()) + 1)  # noqa: E731
+    tell("ana", True, MASKS[0])
+    for verdict, maskable in ((True, False), (False, True), (None, True)): tell("ben", verdict, maskable=maskable)
+    tell("ana", None)
+    tell("ana", True)
+    assert np.array_equal(store.latest().masks["a"], MASKS[0]), "skips, confirmations and other people's verdicts erase nothing"
+    tell("ana", True, maskable=False)
+    tell("ben", True)
+    now = store.latest()
+    assert "a" not in now.masks and "a" not in now.strong_ids and "a" not in now.settled_ids
+    assert store.unanswered(store.rounds.add(Round(1, pd.Index(["b", "a"]), pd.Series({"a": 1.0, "b": 1.0}), pd.Index([]), "r", 0))).tolist() == ["b"], "asked in round 1 and answered there"
+    assert np.array_equal(store.latest(6).masks["a"], MASKS[0]), "what was known then stays known"
+    assert len(store.latest(annotator="ana").masks) == 0 and store.log().has_mask.sum() == 1
+    tell("ben", True, MASKS[1])
+    assert np.array_equal(store.latest().masks["a"], MASKS[1])
+
+
+def test_taking_back_keeps_the_view_quick(tmp_path):
+    store, ids = LabelStore(tmp_path / "parts.db"), [f"p{k}" for k in range(5000)]
+    store.add(Labels.of(dict.fromkeys(ids, True), dict.fromkeys(ids, MASKS[0]), "ana"))
+    store.add(Labels.of(dict.fromkeys(ids, False), annotator="ana"))
+    start = time.perf_counter()
+    labels = store.latest()
+    assert time.perf_counter() - start < 0.5 and len(labels.masks) == 0 and len(labels.strong_ids) == 5000
 
 
 # ---- masks

@@ -26,7 +26,7 @@ def has_drafts(
     "Whether somebody has saved a draft in this file before."
     return bool(db.run("select 1 from sqlite_master where type = 'table' and name = 'draft'"))
 
-# %% ../../nbs/238_data.drafts.ipynb #d652cb12
+# %% ../../nbs/238_data.drafts.ipynb #f5ad78ee
 @dataclass(frozen=True, repr=False, eq=False)
 class Unfinished(Mapping):
     "Drafts of one annotator: id -> (mask or None, note), the one touched last comes last."
@@ -36,6 +36,11 @@ class Unfinished(Mapping):
     def __getitem__(self, key):
         png, note = self.rows[key]
         return None if png is None else decode_mask(png, self.limit_pixels), json.loads(note)
+
+    @property
+    def drawn(self) -> list[str]: # ids, the one touched last comes last
+        "The drafts with a mask; the others hold nothing but a note."
+        return [i for i, (png, _) in self.rows.items() if png is not None]
 
     def __contains__(self, key): return key in self.rows
     def __iter__(self): return iter(self.rows)

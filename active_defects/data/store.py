@@ -114,13 +114,13 @@ class LabelStore:
         log = self.log()
         return record.asked[~record.asked.isin(log["sample"][log["round"] == record.number]) & ~record.asked.isin(settled(log))]
 
-# %% ../../nbs/240_data.store.ipynb #caee1bbb
+# %% ../../nbs/240_data.store.ipynb #dcbc4234
 def settled(
     log: pd.DataFrame, # as `LabelStore.log` returns it
 ) -> pd.Index: # ids
     "Ids that nobody is asked about again."
     table = latest_verdicts(log)
-    return table.index[is_settled(table, dict.fromkeys(log["sample"][log.has_mask]))]
+    return table.index[is_settled(table, latest_masks(log))]
 
 # %% ../../nbs/240_data.store.ipynb #618aec33
 def latest_verdicts(
@@ -132,10 +132,12 @@ def latest_verdicts(
     last = pd.concat([skipped, spoken]).drop_duplicates("sample", keep="last").sort_values("number")
     return last.set_index("sample")[["defective", "annotator", "seconds", "round", "maskable"]]
 
-# %% ../../nbs/240_data.store.ipynb #f7384b7e
+# %% ../../nbs/240_data.store.ipynb #a3697d03
 def latest_masks(
     log: pd.DataFrame, # as `LabelStore.log` returns it
 ) -> dict[str, int]: # sample id -> number of the answer that holds its last mask
-    "Where the last mask of each sample is."
+    "Where the last mask of each sample is that its author has not taken back."
+    back = log[log.defective.notna() & (~log.defective.fillna(True).astype(bool) | ~log.maskable)]
+    until = dict(zip(zip(back["sample"], back.annotator), back["number"]))  # later ones win
     drawn = log[log.has_mask]
-    return dict(zip(drawn["sample"].tolist(), drawn["number"].tolist()))  # later ones win
+    return {i: n for i, who, n in zip(drawn["sample"].tolist(), drawn.annotator.tolist(), drawn["number"].tolist()) if n >= until.get((i, who), n)}

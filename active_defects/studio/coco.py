@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FORMS', 'to_coco', 'write_coco', 'read_coco']
 
-# %% ../../nbs/842_studio.coco.ipynb #9800b09f
+# %% ../../nbs/842_studio.coco.ipynb #7cac0cf0
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..data.atomic import write_whole
 from ..data.labels import Labels
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
-from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, json_of, same_size
+from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, json_of, same_size, word_of_mark
 from .masks import coco_rle, mask_of_coco
 from .polygons import mask_of_polygons, polygons_of
 
@@ -63,41 +63,56 @@ def _mark(mask, form):
     shape = polygons_of(mask) if form == "polygons" else coco_rle(mask, form == "letters")
     return {"segmentation": shape, "area": int(mask.sum()), "bbox": box, "iscrowd": int(form != "polygons")}
 
-# %% ../../nbs/842_studio.coco.ipynb #84e7bea1
+# %% ../../nbs/842_studio.coco.ipynb #5637a060
 def read_coco(
     source: str | Path | Mapping[str, list], # JSON file, archive around one, or what stands in it
     ids: Iterable[str], # ids of all parts
     shape: Callable[[str], tuple[int, int]], # id -> (H, W) of its picture, pixels
     annotator: str = "person", # who says so
     seconds: float = 0.0, # time per answer, seconds
-    complete: bool = False, # whether images without annotations are good; False: nothing is said about them
+    complete: bool | Collection[str] = False, # whether images without annotations are good; ids: only these; False: nothing is said about them
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
+    category: str = "defect", # what an annotation is called, where the file has more than one category
 ) -> Received: # labels and what was rejected
     "The answers in a COCO file."
-    document = source if isinstance(source, Mapping) else json_of(content_of(source, ".json"), source)
-    if not isinstance(document, Mapping) or not all(isinstance(document.get(part), list) for part in ("images", "annotations")):
-        raise ValueError(f"{source if isinstance(source, (str, Path)) else 'the document'} is no COCO file; it must hold lists of images and of annotations")
-    find, marks = finder(ids), defaultdict(list)
+    document, ids = _document(source), list(ids)
+    images, marks = document["images"], defaultdict(list)
+    find, known = finder(ids, [image.get("file_name") for image in images if isinstance(image, Mapping)]), set(ids)
     for mark in document["annotations"]: marks[_number(mark, "image_id")].append(mark)
-    named = {_number(c, "id"): str(c.get("name", "")).strip().lower() for c in document.get("categories") or [] if isinstance(c, Mapping)}
-    items = [(f"image {image.get('file_name') if isinstance(image, Mapping) else image!r}", image) for image in document["images"]]
-    there = Counter(_number(image, "id") for image in document["images"])
+    names = {_number(c, "id"): str(c.get("name", "")).strip().lower() for c in document.get("categories") or [] if isinstance(c, Mapping)}
+    items = [(f"image {image.get('file_name') if isinstance(image, Mapping) else image!r}", image) for image in images]
+    there = Counter(_number(image, "id") for image in images)
     lost = [(f"annotation {_number(m, 'id')}", None) for number, some in marks.items() if number is None or number not in there for m in some]
+    if lost and (complete if isinstance(complete, bool) else len(complete)): raise ValueError(f"{len(lost):,} annotations belong to no image of the file ({lost[0][0]} first), so an image without any need not be good; mend the file, or read it without `complete`")
     def read(image: object) -> Reply | None:
         if image is None: raise ValueError("it belongs to an image that the file does not list")
         if there[number := _number(image, "id")] != 1 or number is None: raise ValueError(f"its id {image['id']!r} is no number, or that of another image too")
-        sample = image["sample"] if image.get("sample") is not None else image["file_name"]
-        size, own = shape(sample := find(sample)), marks[number]
+        size, own = shape(sample := _sample(image, known, find)), marks[number]
         if "width" in image and "height" in image: same_size((image["height"], image["width"]), size)
-        words = {named.get(_number(m, "category_id")) for m in own} & set(VERDICTS)
-        own = [m for m in own if named.get(_number(m, "category_id")) not in VERDICTS or m.get("segmentation")]
-        word = image.get("verdict") or (words.pop() if len(words) == 1 else None)
-        if words: raise ValueError(f"two verdicts, {word or words.pop()!r} and {words.pop()!r}; keep one of them")
-        if own: return Reply(sample, word, np.logical_or.reduce([_mask(m, size, limit_pixels) for m in own]))
-        return Reply(sample, word or "good") if word or complete else None
-    return gather(items + lost, read, annotator, seconds, limit_pixels)
+        words = {word_of_mark(names.get(_number(m, "category_id")), names.values(), category) for m in own} | {image.get("verdict") or None}
+        own = [m for m in own if names.get(_number(m, "category_id")) not in VERDICTS or m.get("segmentation")]
+        if len(words := sorted(words - {None})) > 1: raise ValueError(f"two verdicts, {words[0]!r} and {words[1]!r}; keep one of them")
+        if own: return Reply(sample, *words or [None], np.logical_or.reduce([_mask(m, size, limit_pixels) for m in own]))
+        return Reply(sample, *words or ["good"], silent=not words)
+    return gather(items + lost, read, annotator, seconds, limit_pixels, complete)
 
-def _number(record, name): return record.get(name) if isinstance(record, Mapping) and isinstance(record.get(name), (int, str)) else None
+# %% ../../nbs/842_studio.coco.ipynb #6af79ec1
+def _document(source):
+    document, name = source if isinstance(source, Mapping) else json_of(content_of(source, ".json"), source), source if isinstance(source, (str, Path)) else "the document"
+    if not isinstance(document, Mapping) or not all(isinstance(document.get(part), list) for part in ("images", "annotations")):
+        raise ValueError(f"{name} is no COCO file; it must hold lists of images and of annotations")
+    if not isinstance(document.get("categories"), (list, type(None))): raise ValueError(f"the categories of {name} must be a list, got {str(document['categories'])[:40]!r}; export it again")
+    return document
+
+def _sample(image, known, find):
+    own = image.get("sample")
+    if isinstance(own, str) and own in known: return own
+    return find(image["file_name"] if own is None else own)
+
+def _number(record, name):
+    number = record.get(name) if isinstance(record, Mapping) else None
+    if isinstance(number, float) and number.is_integer(): number = int(number)
+    return str(number).strip() if isinstance(number, (int, str)) and not isinstance(number, bool) else None
 
 def _mask(mark, size, limit_pixels):
     shape = mark.get("segmentation")

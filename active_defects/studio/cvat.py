@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['xml_of', 'cvat_labels', 'to_cvat', 'write_cvat', 'read_cvat']
 
-# %% ../../nbs/846_studio.cvat.ipynb #8e3f2c64
+# %% ../../nbs/846_studio.cvat.ipynb #e86c067d
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
@@ -17,7 +17,7 @@ import numpy as np
 from ..data.atomic import write_whole
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
-from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, same_size
+from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, same_size, word_of_mark
 from .masks import cvat_runs, mask_of_cvat
 from .polygons import mask_of_polygons
 
@@ -35,12 +35,12 @@ def xml_of(
         return ElementTree.fromstring(content)
     except (expat.ExpatError, ElementTree.ParseError, LookupError) as error: raise ValueError(f"{name} is no XML that can be read ({error}); export it again") from error
 
-# %% ../../nbs/846_studio.cvat.ipynb #c8c53695
+# %% ../../nbs/846_studio.cvat.ipynb #85ced291
 def cvat_labels(
     category: str = "defect", # what a drawn shape is called
 ) -> list[dict[str, object]]: # for CVAT's label constructor, under "Raw"
     "The labels of a task: one to draw, three words."
-    return [{"name": category, "type": "any", "attributes": []}, *({"name": word, "type": "tag", "attributes": []} for word in VERDICTS if word != "defective")]
+    return [{"name": category, "type": "mask", "attributes": []}, *({"name": word, "type": "tag", "attributes": []} for word in VERDICTS if word != "defective")]
 
 def to_cvat(
     pool: Pool, # parts
@@ -76,31 +76,41 @@ def write_cvat(
     "An annotation file."
     return write_whole(path, lambda file: file.write_bytes(content))
 
-# %% ../../nbs/846_studio.cvat.ipynb #d6e4f6fd
+# %% ../../nbs/846_studio.cvat.ipynb #5cd539fb
 def read_cvat(
     source: str | Path | bytes, # XML file, archive around one, or what stands in it
     ids: Iterable[str], # ids of all parts
     shape: Callable[[str], tuple[int, int]], # id -> (H, W) of its picture, pixels
     annotator: str = "person", # who says so
     seconds: float = 0.0, # time per answer, seconds
-    complete: bool = False, # whether images without shapes and words are good; False: nothing is said about them
+    complete: bool | Collection[str] = False, # whether images without shapes and words are good; ids: only these; False: nothing is said about them
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
+    category: str = "defect", # what a drawn shape is called, where the file has more than one label
 ) -> Received: # labels and what was rejected
     "The answers in a file of CVAT."
     name = "the file" if isinstance(source, bytes) else source
-    root, find = xml_of(source if isinstance(source, bytes) else content_of(source, ".xml"), name), finder(ids)
+    root = xml_of(source if isinstance(source, bytes) else content_of(source, ".xml"), name)
     if root.tag != "annotations": raise ValueError(f"{name} is no annotation file of CVAT (it begins with <{root.tag[:40]}>); export 'CVAT for images 1.1'")
     if root.find("track") is not None: raise ValueError(f"{name} holds tracks of a video; export 'CVAT for images 1.1'")
+    images = list(root.iter("image"))
+    find, names = finder(ids, [image.get("name") for image in images]), [label.findtext("name") for label in root.iter("label")]
+    names += [mark.get("label") for image in images for mark in image if mark.tag != "tag"]
     def read(image: ElementTree.Element) -> Reply | None:
         size = shape(sample := find(image.attrib["name"]))
         same_size([_whole(image, side) for side in ("height", "width")], size)
-        words = {tag.get("label", "").strip().lower() for tag in image.iter("tag")} & set(VERDICTS)
-        if len(words) > 1: raise ValueError(f"two verdicts, {' and '.join(sorted(words))}; keep one of them")
-        masks = [_mask(mark, size, limit_pixels) for mark in image if mark.tag != "tag"]
-        word = words.pop() if words else None
-        if masks: return Reply(sample, word, np.logical_or.reduce(masks))
-        return Reply(sample, word or "good") if word or complete else None
-    return gather(((f"image {image.get('name')}", image) for image in root.iter("image")), read, annotator, seconds, limit_pixels)
+        drawn = [mark for mark in image if mark.tag != "tag"]
+        words = {_word(tag.get("label", ""), category) for tag in image.iter("tag")} | {word_of_mark(mark.get("label"), names, category) for mark in drawn}
+        if len(words := sorted(words - {None})) > 1: raise ValueError(f"two verdicts, {' and '.join(words)}; keep one of them")
+        if drawn: return Reply(sample, *words or [None], np.logical_or.reduce([_mask(mark, size, limit_pixels) for mark in drawn]))
+        return Reply(sample, *words or ["good"], silent=not words)
+    return gather(((f"image {image.get('name')}", image) for image in images), read, annotator, seconds, limit_pixels, complete)
+
+# %% ../../nbs/846_studio.cvat.ipynb #d4c45210
+def _word(label, category):
+    word = label.strip().lower()
+    if word == category.strip().lower(): return "defective"
+    if word not in VERDICTS: raise ValueError(f"the tag {label!r} is no verdict; choose {', '.join(VERDICTS)}, or {category}")
+    return word
 
 def _whole(element, name):
     if not re.fullmatch(r"-?\d{1,9}", text := element.attrib[name]): raise ValueError(f"{name} of the {element.tag} must be a whole number, got {text[:40]!r}")

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['INTERFACE', 'brush_result', 'to_label_studio', 'write_label_studio', 'read_label_studio']
 
-# %% ../../nbs/844_studio.label_studio.ipynb #8c948a15
+# %% ../../nbs/844_studio.label_studio.ipynb #708a7538
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from ..data.overlay import to_data_url
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
 from .brush import brush_rle, mask_of_brush
-from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, json_of, same_size
+from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, json_of, same_size, word_of_mark
 from .polygons import mask_of_polygons
 
 # %% ../../nbs/844_studio.label_studio.ipynb #1f972219
@@ -74,7 +74,7 @@ def write_label_studio(
     "Tasks as a file."
     return write_whole(path, lambda file: file.write_text(json.dumps(list(tasks), indent=1, allow_nan=False), encoding="utf-8"))
 
-# %% ../../nbs/844_studio.label_studio.ipynb #25ed8b57
+# %% ../../nbs/844_studio.label_studio.ipynb #0e052c43
 def read_label_studio(
     source: str | Path | Sequence[Mapping[str, object]], # JSON file, archive around one, or the tasks in it
     ids: Iterable[str], # ids of all parts
@@ -85,36 +85,57 @@ def read_label_studio(
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
 ) -> Received: # labels and what was rejected
     "The answers in an export of Label Studio."
-    tasks, find = json_of(content_of(source, ".json"), source) if isinstance(source, (str, Path)) else source, finder(ids)
+    tasks, ids = json_of(content_of(source, ".json"), source) if isinstance(source, (str, Path)) else source, list(ids)
     if not isinstance(tasks, Sequence) or not all(isinstance(task, Mapping) and isinstance(task.get("annotations"), list) for task in tasks):
         raise ValueError(f"{source if isinstance(source, (str, Path)) else 'the file'} is no list of tasks with annotations; export it as JSON (not JSON-MIN)")
     items = [(f"task {task.get('id')}, annotation {a.get('id') if isinstance(a, Mapping) else a!r}", (task, a)) for task in tasks for a in task["annotations"]]
+    names = {_label(r) for _, (_, a) in items if isinstance(a, Mapping) and isinstance(a.get("result"), list) for r in a["result"] if isinstance(r, Mapping)}
+    known, find = set(ids), finder(ids, [name for task in tasks for name in _addresses(task.get("data"))])
     def read(item: tuple[Mapping, Mapping]) -> Reply | None:
         task, annotation = item
         told = _told(annotation)
         if by not in (None, told["annotator"]): return None
-        size = shape(sample := find(_name(task["data"])))
+        size = shape(sample := _sample(task["data"], known, find))
         if annotation.get("was_cancelled"): return Reply(sample, "skip", **told)
         results = [r for r in annotation["result"] if isinstance(r["value"] if r.get("type") != "relation" else None, dict)]
-        words = {word for r in results for word in r["value"].get("choices") or [] if word in VERDICTS}
-        if len(words) > 1: raise ValueError(f"two verdicts, {' and '.join(sorted(words))}; keep one of them")
-        masks = [_mask(r, size, limit_pixels) for r in results if "original_width" in r and r.get("type") != "choices"]
-        word = words.pop() if words else None
-        return Reply(sample, word, np.logical_or.reduce(masks), **told) if masks else Reply(sample, word or "good", **told)
+        drawn = [r for r in results if "original_width" in r and r.get("type") not in _WORDS]
+        words = {str(word).strip().lower() for r in results for word in r["value"].get("choices") or []} & set(VERDICTS)
+        words = sorted((words | {word_of_mark(_label(r), names) for r in drawn}) - {None})
+        if len(words) > 1: raise ValueError(f"two verdicts, {' and '.join(words)}; keep one of them")
+        if drawn: return Reply(sample, *words or [None], np.logical_or.reduce([_mask(r, size, limit_pixels) for r in drawn]), **told)
+        if annotation["result"] and not words: raise ValueError(f"neither a mark nor one of the words {', '.join(VERDICTS)} is in it; draw the defect, or choose a word")
+        return Reply(sample, *words or ["good"], **told)
     return gather(items, read, annotator, seconds, limit_pixels)
 
-# %% ../../nbs/844_studio.label_studio.ipynb #133555c6
-def _name(data):
-    if data.get("id") is not None: return str(data["id"])
-    parts = urlsplit(data["image"])
-    name = unquote(parts.query.partition("d=")[2] or parts.path)
-    return re.sub(r"(^|/)[0-9a-f]{8}-(?=[^/]*$)", r"\1", name)
+# %% ../../nbs/844_studio.label_studio.ipynb #44da7ba0
+_WORDS = ("choices", "rating", "textarea", "taxonomy", "number", "datetime")
+
+def _addresses(data):
+    if not isinstance(data, Mapping) or not isinstance(image := data.get("image"), str) or image.startswith("data:"): return []
+    try: parts = urlsplit(image)
+    except ValueError: return [image]
+    name = parse_qs(parts.query.replace("+", "%2B")).get("d", [unquote(parts.path)])[0]
+    return [name] + ([re.sub(r"/[0-9a-f]{8}-(?=[^/]*$)", "/", name)] if "/data/upload/" in parts.path else [])
+
+def _sample(data, known, find):
+    own, names = data.get("id"), _addresses(data)
+    if isinstance(own, str) and own in known: return own
+    if own is not None: names = [str(own), *names] if isinstance(own, str) else [*names, str(own)]
+    for name in names:
+        try: return find(name)
+        except ValueError as error: reason = error
+    raise reason if names else ValueError("the task has neither an id nor an image; export it again")
+
+def _label(result):
+    value = result.get("value")
+    labels = value.get(str(result.get("type"))) if isinstance(value, Mapping) and result.get("type") not in _WORDS else None
+    return str(labels[0]) if isinstance(labels, list) and labels else None
 
 def _told(annotation):
     who, seconds, time = annotation.get("completed_by"), annotation.get("lead_time"), annotation.get("updated_at")
     if isinstance(who, Mapping): who = who.get("email") or who.get("id")
     sound = isinstance(seconds, (int, float)) and math.isfinite(seconds) and seconds >= 0
-    return dict(annotator=f"user {who}" if isinstance(who, int) else who, seconds=float(seconds) if sound else None, time=datetime.fromisoformat(time).timestamp() if time else None)
+    return dict(annotator=f"user {who}" if isinstance(who, int) else who and str(who), seconds=float(seconds) if sound else None, time=datetime.fromisoformat(time).timestamp() if time else None)
 
 def _mask(result, size, limit_pixels):
     value, kind = result["value"], str(result.get("type"))

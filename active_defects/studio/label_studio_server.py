@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['call', 'LabelStudio', 'open_label_studio']
 
-# %% ../../nbs/845_studio.label_studio_server.ipynb #7e0189bf
+# %% ../../nbs/845_studio.label_studio_server.ipynb #932a0b6c
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -21,7 +22,7 @@ from ..data.pool import Pool
 from .handover import Received, json_of
 from .label_studio import INTERFACE, read_label_studio, to_label_studio
 
-# %% ../../nbs/845_studio.label_studio_server.ipynb #d9d1a458
+# %% ../../nbs/845_studio.label_studio_server.ipynb #92765b0c
 def call(
     url: str, # whole address
     token: str = "", # sent as it stands in the header Authorization; empty: none
@@ -39,6 +40,7 @@ def call(
         said = " ".join(error.read(300).decode(errors="replace").split())
         advice = {401: "; check the token", 403: "; may this token see the project?", 404: "; check the address and the number of the project"}.get(error.code, "")
         raise ConnectionError(f"{where} answers {error.code}{advice} ({said or error.reason})") from error
+    except http.client.HTTPException as error: raise ConnectionError(f"{where} gives no answer in HTTP ({type(error).__name__}: {str(error)[:100]}); is the address right, without blanks, and complete?") from error
     except (OSError, ValueError) as error: raise ConnectionError(f"{where} cannot be reached ({getattr(error, 'reason', error)}); does the server run, and is the address right?") from error
     if len(content) > limit_bytes: raise ConnectionError(f"{where} answers with more than {limit_bytes:,} bytes; raise `limit_bytes`")
     return json_of(content or b"null", where)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_lightly', 'write_lightly', 'send_to_lightly', 'read_lightly']
 
-# %% ../../nbs/848_studio.lightly.ipynb #f9cb7c37
+# %% ../../nbs/848_studio.lightly.ipynb #5e113fe3
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from ..data.atomic import write_whole
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
 from ..formulas.contracts import ranked
-from .handover import Received, Reply, file_name, finder, gather
+from .handover import Received, Reply, file_name, finder, gather, word_of_mark
 from .masks import lightly_runs, mask_of_lightly
 
 # %% ../../nbs/848_studio.lightly.ipynb #0a0e6e9e
@@ -44,14 +44,15 @@ def write_lightly(
     "Metadata as a file."
     return write_whole(path, lambda file: file.write_text(json.dumps(metadata, indent=1, allow_nan=False), encoding="utf-8"))
 
-# %% ../../nbs/848_studio.lightly.ipynb #967abcfd
+# %% ../../nbs/848_studio.lightly.ipynb #9c51d86f
 def send_to_lightly(
     dataset: Iterable, # a `lightly_studio.ImageDataset`
     metadata: Mapping[str, Mapping[str, object]], # as `to_lightly` gives it
 ) -> list[str]: # file names without a picture in the data set
     "Attach metadata to the pictures of a data set."
-    find, updates, met = finder(metadata), [], set()
-    for picture in dataset:
+    pictures, updates, met = list(dataset), [], set()
+    find = finder(metadata, [picture.file_path_abs for picture in pictures])
+    for picture in pictures:
         try: name = find(picture.file_path_abs)
         except ValueError: continue
         updates.append((picture.sample_id, dict(metadata[name])))
@@ -59,7 +60,7 @@ def send_to_lightly(
     dataset.update_metadata(updates)
     return [name for name in metadata if name not in met]
 
-# %% ../../nbs/848_studio.lightly.ipynb #eaa6eaf8
+# %% ../../nbs/848_studio.lightly.ipynb #c08e35f3
 def read_lightly(
     dataset: Iterable, # a `lightly_studio.ImageDataset`
     ids: Iterable[str], # ids of all parts
@@ -68,9 +69,12 @@ def read_lightly(
     annotator: str = "person", # who says so
     seconds: float = 0.0, # time per answer, seconds
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
+    category: str = "defect", # class of a drawn mask, where there is more than one
 ) -> Received: # labels and what was rejected
     "The answers in a data set of LightlyStudio."
-    find = finder(ids)
+    pictures = list(dataset)
+    find = finder(ids, [picture.file_path_abs for picture in pictures])
+    names = {getattr(a, "class_name", None) for p in pictures for a in p.annotations if a.annotation_source == source}
     def read(picture: object) -> Reply | None:
         own = [a for a in picture.annotations if a.annotation_source == source]
         if not own: return None
@@ -79,5 +83,7 @@ def read_lightly(
         words = {str(a.class_name).strip().lower() for a in boxes}
         if len(boxes) == len(own) and len(words) == 1: return Reply(sample, words.pop())
         if boxes: raise ValueError("a box or a class says nothing about pixels; draw a mask, or give one of the words good, skip, no-mask as the only class")
-        return Reply(sample, None, np.logical_or.reduce([mask_of_lightly(a.segmentation_mask, size, limit_pixels) for a in own]))
-    return gather(((f"picture {Path(str(p.file_path_abs)).name}", p) for p in dataset), read, annotator, seconds, limit_pixels)
+        said = sorted({word_of_mark(a.class_name, names, category) for a in own} - {None})
+        if len(said) > 1: raise ValueError(f"two verdicts, {' and '.join(said)}; keep one of them")
+        return Reply(sample, *said or [None], np.logical_or.reduce([mask_of_lightly(a.segmentation_mask, size, limit_pixels) for a in own]))
+    return gather(((f"picture {Path(str(p.file_path_abs)).name}", p) for p in pictures), read, annotator, seconds, limit_pixels)

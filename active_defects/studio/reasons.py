@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['places', 'earlier_scores', 'usual_rivals', 'rival_scores', 'Reason', 'reason_for', 'heat_of', 'smaller',
-           'proposal_of']
+           'proposal_of', 'map_or_words']
 
 # %% ../../nbs/818_studio.reasons.ipynb #e9e7ebb0
 from collections.abc import Iterable, Mapping
@@ -35,7 +35,7 @@ def places(
     "The place of each part in a ranking."
     return pd.Series(range(1, len(scores) + 1), ranked(scores, seed), name="place")
 
-# %% ../../nbs/818_studio.reasons.ipynb #5bfbadc2
+# %% ../../nbs/818_studio.reasons.ipynb #0719f5f0
 def earlier_scores(
     rounds: Iterable[Round], # all rounds of a store
     record: Round, # the round in question
@@ -58,7 +58,7 @@ def rival_scores(
     rivals: Iterable[Strategy] | None = None, # strategies to ask; None: `usual_rivals`
 ) -> dict[str, pd.Series]: # name -> scores of the round's candidates
     "What other strategies would say about the same candidates."
-    state = loop.state(record.number - 1).piece(record.scores.index)
+    state = loop.state(record.number - 1).piece(record.scores.index[record.scores.index.isin(loop.pool.ids)])
     return {type(rival).__name__: loop.score(rival, state) for rival in (usual_rivals(state, record) if rivals is None else rivals)}
 
 # %% ../../nbs/818_studio.reasons.ipynb #9f449aec
@@ -131,3 +131,16 @@ def proposal_of(
     levels = Image.fromarray(np.round(np.clip(heat, 0, 1) * 255).astype(np.uint8)).resize(shape[::-1], Image.Resampling.BILINEAR)
     mask = np.asarray(levels) >= np.ceil(threshold * 255)
     return mask if mask.any() else None
+
+# %% ../../nbs/818_studio.reasons.ipynb #90df71f6
+def map_or_words(
+    loop: Loop, # its shelf holds the models of the round
+    record: Round, # the round in question
+    sample: str, # id of the part
+    image: np.ndarray, # its picture
+) -> tuple[np.ndarray | None, str, np.ndarray | None]: # map, what it shows or why there is none, and the mask that the model would draw
+    "Everything that can be seen of a model, or what went wrong."
+    try:
+        heat, words = heat_of(loop, record, sample, image)
+        return heat, words, proposal_of(heat, image.shape[:2]) if words == "probability of defect" else None
+    except Exception as error: return None, f"no map could be drawn ({error or type(error).__name__})", None # whatever a model raises

@@ -33,7 +33,7 @@ def to_screen(
     for k in range(0, len(image), rows): pixels[k:k + rows] = (image[k:k + rows] - np.float32(low)) * scale + np.float32(0.5)
     return Screen(pixels, low, high)
 
-# %% ../../nbs/816_studio.screen.ipynb #1309cfe1
+# %% ../../nbs/816_studio.screen.ipynb #6596cc77
 def pack_mask(
     mask: np.ndarray, # defect pixels, (H, W) bool
 ) -> bytes: # bits along the rows, deflated
@@ -45,9 +45,11 @@ def unpack_mask(
     shape: tuple[int, int], # (H, W) of the image, pixels
 ) -> np.ndarray: # defect pixels, (H, W) bool
     "The mask that came over the wire; anything of another size is refused before it is unpacked."
-    pixels = shape[0] * shape[1]
+    if len(shape) != 2 or min(shape) < 1: raise ValueError(f"a picture has two sides of at least one pixel, got {tuple(shape)}")
+    pixels = int(shape[0]) * int(shape[1])
     wanted, reader = (pixels + 7) // 8, zlib.decompressobj()
     try: bits = reader.decompress(bytes(data), wanted + 1)
     except zlib.error as error: raise ValueError(f"the mask arrived damaged ({error}); send it again") from error
     if len(bits) != wanted: raise ValueError(f"the mask has {'more than ' * (len(bits) > wanted)}{8 * min(len(bits), wanted)} pixels, its image {pixels}; open the part again")
+    if not reader.eof or reader.unused_data: raise ValueError(f"the mask arrived {'with something behind its end' if reader.eof else 'cut off'}; send it again")
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=pixels).reshape(shape).view(bool)

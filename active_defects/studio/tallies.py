@@ -13,15 +13,15 @@ from ..data.round_log import RoundLog
 from ..data.store import latest_verdicts
 from ..loop.learning_curve import answer_seconds
 
-# %% ../../nbs/805_studio.tallies.ipynb #cf1d576f
+# %% ../../nbs/805_studio.tallies.ipynb #7a575592
 def round_table(
     log: pd.DataFrame, # as `LabelStore.log` returns it
     rounds: RoundLog, # of the same store
 ) -> pd.DataFrame: # columns round, strategy, asked, answered, found, hit_rate (found / answered, NaN where nobody answered), outlined, minutes; one row per round
-    "What each round asked, and what its own answers say; minutes under the cost model."
+    "What each round asked, and what the answers to that say; minutes under the cost model."
     rows = []
     for record in rounds:
-        own = log[log["round"] == record.number].drop_duplicates("sample", keep="last")
+        own = log[(log["round"] == record.number) & log["sample"].isin(record.asked)].drop_duplicates("sample", keep="last")
         found, minutes = int(own.defective.fillna(False).sum()), float(answer_seconds(own.has_mask).sum() / 60)
         rows.append((record.number, record.strategy, len(record.asked), len(own), found, found / len(own) if len(own) else np.nan, int(own.has_mask.sum()), round(minutes, 1)))
     return pd.DataFrame(rows, columns=["round", "strategy", "asked", "answered", "found", "hit_rate", "outlined", "minutes"])

@@ -10,6 +10,7 @@ const KEYS = [["B E O F H", "brush, eraser, polygon, fill, move"], ["[ ]", "smal
   ["Enter, Backspace, Esc", "close a polygon, take back its last corner, give it up"], ["Z, Shift+Z", "undo, redo"], ["+ − 0", "zoom in, out, whole picture"], ["Ctrl+arrows", "move the picture"], ["C", "contrast on and off"],
   ["V", "map on and off"], ["A, R", "accept, reject the proposed mask"], ["I", "say where the cursor is"], ["G D M S", "good, defective, no mask to be had, skip"], ["N, P", "next, previous part"], ["Q", "ask for the next round"]];
 const IDLE = 60; // seconds without any movement that still count as work
+const PATIENCE = { each: 5, advance: 20 }; // seconds of silence before a warning; a round may learn without a bar
 
 export default {
   render({ model, el }) {
@@ -23,6 +24,11 @@ class View {
     this.model = model;
     this.state = { queue: [], standing: null };
     this.ahead = new Map(); // parts that were sent before they were wanted
+    this.letters = []; // what Python has not answered yet, oldest first
+    this.number = 1000 * Date.now() + Math.floor(1000 * Math.random()); // of the last letter: more than before a reload, and unlike those of a second view, which hears all answers, too
+    this.changes = 0; // strokes and the like, over all parts
+    this.unsaved = new Map(); // parts that left the desk before their last draft was kept
+    this.times = new Map(); // seconds at parts that left the desk
     this.tool = "brush";
     this.size = 12;
     this.sending = Promise.resolve(); // everything goes out in order
@@ -34,6 +40,9 @@ class View {
   }
 
   close() {
+    this.lift();
+    if (this.part?.made > this.part?.sent) this.draft(this.part, false);
+    for (const part of [this.part, ...this.unsaved.values()]) clearTimeout(part?.retry);
     clearInterval(this.clock);
     clearTimeout(this.patience);
     this.sizes.disconnect();
@@ -122,66 +131,141 @@ class View {
 
   // Python's side
 
-  // Sends in order; `mask` is packed when its turn comes. The kernel answers everything, so silence means trouble.
-  send(content, mask = null, length = 0) {
-    clearTimeout(this.patience);
-    this.patience = setTimeout(() => this.unheard("The kernel does not answer. It may be busy; if it was restarted, run this cell again: everything that was saved comes back."), 5000);
+  // Sends in order, and remembers until it is answered; `mask` is packed when its turn comes. Gives the letter's number.
+  send(content, mask = null, length = 0, more = {}) {
+    const letter = { ...content, number: (this.number += 1000), ...more };
+    this.letters.push(letter);
+    this.watch();
     this.sending = this.sending.then(async () => {
       const buffers = mask ? [(await pack(mask, length)).buffer] : [];
-      try { this.model.send(content, undefined, buffers); }
-      catch { this.unheard("The kernel behind this canvas is gone. Run this cell again: everything that was saved comes back."); }
+      try { this.model.send({ ...content, number: letter.number }, undefined, buffers); }
+      catch {
+        this.settle(letter);
+        if (letter.do === "submit") this.reopen(letter.sample); // it was not sent
+        if (letter.number === this.waiting) this.release();
+        this.unheard("The kernel behind this canvas is gone. Run this cell again: everything that was saved comes back.");
+      }
     });
+    return letter.number;
+  }
+
+  // The kernel answers everything, so silence means trouble.
+  watch() {
+    clearTimeout(this.patience);
+    if (!this.letters.length) return;
+    const learns = this.busy === "advance", seconds = learns ? PATIENCE.advance : PATIENCE.each;
+    this.patience = setTimeout(() => {
+      this.unheard(learns ? `Nothing was heard from the kernel for ${seconds} seconds. It may learn without a bar; if it was restarted, run this cell again: everything that was saved comes back.`
+        : "The kernel does not answer. It may be busy; if it was restarted, run this cell again: everything that was saved comes back.");
+      if (learns) this.watch();
+    }, 1000 * seconds);
   }
 
   unheard(words) {
-    if (this.busy === "advance") return;
     this.silent = true;
-    if (this.part) this.part.underway = false; // the next stroke tries again
-    this.saved.textContent = "not saved yet";
-    this.saved.classList.add("ad-alarm");
+    if (this.part) this.part.underway = null; // the next stroke tries again
+    if (this.part?.made > this.part?.saved) this.notSaved();
     this.say(words, true);
   }
 
+  notSaved() {
+    this.saved.textContent = "not saved yet";
+    this.saved.classList.add("ad-alarm");
+  }
+
+  // The letter that a message answers; Python answers in order, so all before it are done with.
+  answeredBy({ is, sample, number, ahead }) {
+    const kinds = { state: ["ready", "advance"], part: [ahead ? "peek" : "open"], kept: ["draft"], answered: ["submit"], reason: ["compare"] }[is];
+    const letter = number ? this.letters.find((each) => each.number === number)
+      : is === "trouble" ? this.letters[0] : this.letters.find((each) => kinds?.includes(each.do) && (!each.sample || !sample || each.sample === sample));
+    if (letter && is !== "progress") this.settle(letter);
+    return letter;
+  }
+
+  settle(letter) {
+    for (const old of this.letters.splice(0, this.letters.indexOf(letter) + 1)) {
+      const part = this.book(old.sample);
+      if (part?.underway === old.number) part.underway = null;
+      if (old !== letter && old.do === "draft" && part && !part.closed && part.saved < old.made) this.later(part); // it was lost
+    }
+  }
+
+  // A part on the desk, or one that left it with something unsaved.
+  book(sample) { return this.part?.sample === sample ? this.part : this.unsaved.get(sample); }
+
   async hear(content, buffers = []) {
-    clearTimeout(this.patience);
+    const letter = content.is === "progress" ? null : this.answeredBy(content);
     if (this.silent) { this.silent = false; this.say("The kernel answers again."); }
+    this.watch();
     const bytes = (k) => { const b = buffers[k]; return new Uint8Array(b.buffer ?? b, b.byteOffset ?? 0, b.byteLength); };
     const does = {
       state: () => this.take(content),
       part: () => this.receive(content, (name) => (content.buffers.includes(name) ? bytes(content.buffers.indexOf(name)) : null)),
-      kept: () => this.kept(content.number),
-      answered: () => this.answered(content),
+      kept: () => letter && this.kept(letter),
+      answered: () => this.answered(content, letter),
       reason: () => { this.state.compared = true; this.ahead.clear(); this.release(); if (this.part?.sample === content.sample) this.showReason((this.part.reason = content.reason)); },
       progress: () => this.progress(content),
-      trouble: () => { this.release(); this.bar.hidden = true; this.say(content.words, true); },
+      trouble: () => this.failed(letter, content),
     };
     await does[content.is]?.();
   }
 
-  release() { this.busy = null; this.root.removeAttribute("aria-busy"); this.enable(); }
-  occupy(what) { this.busy = what; this.root.setAttribute("aria-busy", "true"); this.enable(); }
+  // One letter could not be done: only what waits for this letter is released.
+  failed(letter, { words, number }) {
+    const kind = letter?.do, part = kind && this.book(letter.sample);
+    if (kind === "peek") return;
+    if (kind === "draft") {
+      if (!part || part.closed || part.underway) return;
+      if (part === this.part) this.notSaved();
+      this.say(`${words} (The draft of ${part.sample} is not saved yet; it is tried again.)`, true);
+      return this.later(part);
+    }
+    if (kind === "submit") this.reopen(letter.sample);
+    if (kind === "open" && this.wanted === letter.sample) this.wanted = null;
+    if (letter ? letter.number === this.waiting : !number) { if (this.busy === "advance") this.bar.hidden = true; this.release(); }
+    this.say(words, true);
+  }
+
+  later(part) {
+    clearTimeout(part.retry);
+    part.tries = (part.tries ?? 0) + 1;
+    part.retry = setTimeout(() => this.draft(part), Math.min(30, 2 ** part.tries) * 1000);
+  }
+
+  // An answer was not written: drafts of its part are wanted again.
+  reopen(sample) {
+    const part = this.book(sample);
+    if (!part) return;
+    part.closed = false;
+    if (part.made > part.saved) this.draft(part);
+  }
+
+  release() { this.busy = this.waiting = null; this.root.removeAttribute("aria-busy"); this.enable(); this.watch(); }
+  occupy(what, content, ...more) { this.busy = what; this.root.setAttribute("aria-busy", "true"); this.enable(); this.waiting = this.send(content, ...more); }
 
   take({ state, open }) {
     const waited = this.busy === "advance";
     this.state = state;
     this.bar.hidden = true;
-    this.release();
+    const answers = this.busy === "answer"; // its receipt opens the next part
+    if (!answers) this.release();
     if (waited) this.say(`Round ${state.round} is on the desk: ${count(state.queue.length, "part")}, asked by ${state.strategy}.`);
     this.showQueue();
     this.showFound();
-    if (open !== undefined) { this.ahead.clear(); this.open(open ?? state.queue[0]?.sample, waited); }
+    for (const [sample, part] of this.unsaved) if (!this.row(sample)) { clearTimeout(part.retry); this.unsaved.delete(sample); }
+    if (open !== undefined && !answers) { this.ahead.clear(); this.open(open ?? state.queue[0]?.sample, waited); }
     this.showTitle();
   }
 
   open(sample, focus = false) {
     if (!sample) { this.showTitle(); return; }
+    this.leave();
     this.refocus = focus;
     this.wanted = sample;
     const ready = this.ahead.get(sample);
     this.ahead.delete(sample);
     if (ready) { this.show(ready); return; }
-    this.occupy("open");
-    this.send({ do: "open", sample });
+    this.occupy("open", { do: "open", sample });
   }
 
   async receive(content, bytes) {
@@ -189,26 +273,39 @@ class View {
     part.ready = {};
     for (const name of ["mask", "proposal"]) part.ready[name] = bytes(name) ? await unpack(bytes(name), part.length) : null;
     if (content.sample === this.wanted) await this.show(part);
-    else if (content.ahead) { this.ahead.set(part.sample, part); for (const old of [...this.ahead.keys()].slice(0, -2)) this.ahead.delete(old); }
+    else if (content.ahead && !this.letters.some((each) => each.do === "draft" && each.sample === part.sample)) { this.ahead.set(part.sample, part); for (const old of [...this.ahead.keys()].slice(0, -2)) this.ahead.delete(old); }
   }
 
   async show(part) {
+    const left = this.part;
+    if (left && left.sample !== part.sample && left.made > left.saved && !left.closed) this.unsaved.set(left.sample, left);
     this.part = part;
     this.wanted = null;
     this.doubt = null;
     this.moved = false;
-    part.seconds = part.note.seconds ?? 0;
-    this.shown = this.active = this.counted = performance.now();
-    this.sent = this.made = 0;
+    part.told = part.note.seconds ?? 0;
+    part.seconds = Math.max(part.told, this.times.get(part.sample) ?? 0);
+    this.active = this.counted = performance.now();
+    part.made = part.sent = part.saved = 0; // the change that was last made, sent, kept
+    part.underway = null; // the letter that carries the newest draft
+    const unsaved = left?.sample === part.sample && left.made > left.saved && !left.closed ? left : this.unsaved.get(part.sample);
+    this.unsaved.delete(part.sample);
     this.easel.cursor = null;
     this.drag = this.pen = null;
     this.saved.textContent = "";
     this.saved.classList.remove("ad-alarm");
-    this.trouble.hidden = !part.trouble;
+    this.trouble.hidden = !part.trouble || part.width > 0;
     this.trouble.textContent = part.trouble;
+    if (part.trouble && part.width) this.say(part.trouble, true); // the picture is there, something beside it is not
     if (part.width) {
       part.painting = new Painting(part.width, part.height);
-      if (part.ready.mask) part.painting.load(part.ready.mask);
+      if (unsaved?.width === part.width && unsaved.height === part.height) { // newer than what Python has
+        for (const name of ["painting", "made", "sent", "saved", "underway"]) part[name] = unsaved[name];
+        part.note = { ...part.note, ...(unsaved.note.rejected ? { rejected: true } : {}) };
+        clearTimeout(unsaved.retry);
+        this.notSaved();
+        this.draft(part);
+      } else if (part.ready.mask) part.painting.load(part.ready.mask);
       if (!this.chose) this.s_contrast.value = part.high - part.low < 0.5 ? 100 : 0;
       this.easel.contrast = this.s_contrast.value / 100;
       this.easel.show(part, part.painting);
@@ -231,35 +328,66 @@ class View {
 
   // Answers and drafts
 
-  note() { return { seconds: Math.round(this.part.seconds * 10) / 10, ...(this.part.note.rejected ? { rejected: true } : {}) }; }
+  note(part) { return { seconds: Math.round(part.seconds * 10) / 10, ...(part.note.rejected ? { rejected: true } : {}) }; }
+
+  row(sample) { return this.state.queue.find((each) => each.sample === sample); }
 
   // Something changed: keep it, unless something is on its way already; then keep the newest as soon as that has arrived.
-  draft() {
-    this.made++;
+  changed() {
+    this.part.made = ++this.changes;
     this.doubt = null;
-    if (this.part.underway) return;
-    const { part } = this;
-    part.underway = true;
-    this.sent = this.made;
-    this.saved.textContent = "saving …";
-    this.send({ do: "draft", sample: part.sample, note: this.note(), number: this.sent }, part.painting.mask, part.length);
+    this.draft(this.part);
+    this.enable();
   }
 
-  kept(number) {
-    const { part } = this;
-    if (!part || number !== this.sent) return;
-    part.underway = false;
+  // No draft follows the answer; a part that was never painted sends its seconds alone.
+  draft(part, waits = true) {
+    if (part.closed || (waits && part.underway) || !this.row(part.sample)) return;
+    const mask = part.made || part.painting?.area() ? part.painting.mask : null;
+    clearTimeout(part.retry);
+    part.sent = part.made;
+    part.told = part.seconds;
+    this.ahead.delete(part.sample);
+    if (part === this.part && mask) this.saved.textContent = "saving …";
+    part.underway = this.send({ do: "draft", sample: part.sample, note: this.note(part) }, mask, part.length, { made: part.made, painted: Boolean(mask) });
+  }
+
+  kept({ number, sample, made, painted }) {
+    const part = this.book(sample), row = this.row(sample);
+    if (row && painted && !row.draft) { row.draft = true; this.showQueue(); }
+    if (!part) return;
+    part.saved = Math.max(part.saved, made);
+    part.tries = 0;
+    if (part.saved < part.made) return this.draft(part);
+    if (part !== this.part) { this.unsaved.delete(sample); return; }
+    if (!painted) return;
     this.saved.classList.remove("ad-alarm");
     this.saved.textContent = "draft saved";
-    const row = this.state.queue.find((each) => each.sample === part.sample);
-    if (row && !row.draft) { row.draft = true; this.showQueue(); }
     this.root.setAttribute("data-kept", String(number));
-    if (this.made !== this.sent) { this.made--; this.draft(); }
+  }
+
+  // The hand leaves this part: what was painted last goes out at once, and so does the time.
+  leave() {
+    const { part } = this;
+    if (!part) return;
+    this.lift();
+    this.tick();
+    if (part.closed) return;
+    this.times.set(part.sample, part.seconds);
+    if (part.made > part.sent || (this.row(part.sample)?.state === "open" && part.seconds >= part.told + 1)) this.draft(part, false);
+  }
+
+  // Corners that are not closed yet are neither painted nor forgotten.
+  unfinished() {
+    if (!this.easel.corners.length) return false;
+    this.say("A polygon is unfinished. Close it (Enter), or give it up (Esc).", true);
+    this.stage.focus({ preventScroll: true });
+    return true;
   }
 
   submit(verdict) {
     const { part } = this;
-    if (!part || this.busy || (verdict === "defective" && !part.width)) return;
+    if (!part || this.busy || (verdict === "defective" && !part.width) || this.unfinished()) return;
     this.lift();
     const painted = part.painting?.area() ?? 0;
     if (verdict === "defective" && !painted) return this.say("Nothing is painted. Paint the defect, or say that no mask is to be had (M).", true);
@@ -268,20 +396,27 @@ class View {
       return this.say(`${painted.toLocaleString("en")} pixels are painted. Press again to say “${WORDS[verdict]}” without them.`, true);
     }
     this.tick();
-    this.occupy("answer");
+    part.closed = true;
+    clearTimeout(part.retry);
     this.say("Saving …");
-    this.send({ do: "submit", sample: part.sample, verdict, seconds: Math.round(part.seconds * 10) / 10 }, verdict === "defective" ? part.painting.mask : null, part.length);
+    this.occupy("answer", { do: "submit", sample: part.sample, verdict, seconds: Math.round(part.seconds * 10) / 10 }, verdict === "defective" ? part.painting.mask.slice() : null, part.length);
   }
 
-  answered({ sample, verdict, next, state }) {
+  answered({ sample, verdict, next, state, number }, letter) {
     this.state = state;
+    if (number && !letter) { this.showQueue(); this.showFound(); this.showTitle(); return; } // said in another view
+    this.times.delete(sample);
+    this.unsaved.delete(sample);
     this.say(`${sample}: ${WORDS[verdict]}, saved.` + (next ? "" : " The queue is done."));
     this.root.setAttribute("data-answered", String(state.queue.filter((row) => row.state !== "open").length));
     this.release();
     this.showQueue();
     this.showFound();
-    if (next) this.open(next, true);
-    else { this.showTitle(); if (state.asks) this.b_advance.focus(); }
+    if (this.part?.sample === sample) Object.assign(this.part, { closed: false, made: 0, sent: 0, saved: 0, seconds: 0, told: 0 }); // it may be answered again
+    if (next) return this.open(next, true);
+    this.saved.textContent = "";
+    this.showTitle();
+    if (state.asks) this.b_advance.focus();
   }
 
   following(sample, step, openOnly = false) {
@@ -294,20 +429,24 @@ class View {
   }
 
   turn(step) {
-    if (!this.part || this.busy) return;
-    this.lift();
-    this.open(this.following(this.part.sample, step), true);
+    if (this.part) this.go(this.following(this.part.sample, step));
   }
 
-  compare() { this.occupy("compare"); this.say("Asking other strategies …"); this.send({ do: "compare", sample: this.part.sample }); }
+  go(sample) {
+    if (!sample || this.busy || this.unfinished()) return;
+    if (sample === this.part?.sample && this.part.width) return this.stage.focus({ preventScroll: true }); // it is on the desk
+    this.open(sample, true);
+  }
+
+  compare() { this.lift(); this.say("Asking other strategies …"); this.occupy("compare", { do: "compare", sample: this.part.sample }); }
 
   advance() {
-    if (this.b_advance.disabled) return;
-    this.occupy("advance");
+    if (this.b_advance.disabled || this.b_advance.hidden || this.unfinished()) return;
+    this.leave();
     this.bar.hidden = false;
     this.bar.removeAttribute("value");
     this.say("The loop learns from the answers and asks again …");
-    this.send({ do: "advance" });
+    this.occupy("advance", { do: "advance" });
   }
 
   progress({ words, share }) {
@@ -328,7 +467,7 @@ class View {
   choose(tool) {
     this.lift();
     this.tool = tool;
-    if (tool !== "polygon") this.easel.corners = [];
+    if (tool !== "polygon" && this.easel.corners.length) { this.easel.corners = []; this.say("The unfinished polygon is given up."); }
     for (const [name] of TOOLS) this[`b_${name}`].setAttribute("aria-pressed", String(name === tool));
     this.stage.dataset.tool = tool;
     this.pen = null;
@@ -351,15 +490,17 @@ class View {
     this.easel.ask("over");
   }
 
-  change(paint, draft = true) {
+  get idle() { return Boolean(this.part?.width) && !this.busy; }
+
+  change(paint) {
+    if (!this.idle) return;
+    this.lift(); // a stroke under way is a step of its own
     const { painting } = this.part;
     painting.begin();
     paint(painting);
-    if (painting.end() && draft) this.changed();
+    if (painting.end()) this.changed();
     this.easel.dip();
   }
-
-  changed() { this.draft(); this.enable(); }
 
   step(which) {
     if (!this.part?.width || this.busy || this.drag) return;
@@ -369,24 +510,27 @@ class View {
   }
 
   accept() {
-    if (this.proposed.hidden) return;
+    if (this.proposed.hidden || !this.idle) return;
     this.change((painting) => painting.take(this.part.ready.proposal));
     this.dismiss();
     this.say("The proposed mask is painted; correct it where it is wrong.");
   }
 
   reject() {
-    if (this.proposed.hidden) return;
+    if (this.proposed.hidden || !this.idle) return;
+    this.lift();
     this.part.note.rejected = true;
     this.dismiss();
-    this.draft();
+    this.changed();
     this.say("The proposed mask is gone.");
   }
 
   dismiss() { this.proposed.hidden = true; this.easel.setProposal(null); this.stage.focus({ preventScroll: true }); }
 
   closePolygon() {
-    const corners = this.easel.corners;
+    const { corners } = this.easel;
+    if (!this.idle || !corners.length) return;
+    if (corners.length < 3) this.say("A polygon needs three corners; this one is given up.");
     this.easel.corners = [];
     this.easel.ask("over");
     if (corners.length > 2) this.change((painting) => painting.polygon(corners, 1));
@@ -403,9 +547,9 @@ class View {
     if (this.tool === "fill") return this.change((painting) => painting.flood(x, y, this.easel.gray, Number(this.s_tolerance.value), 1));
   }
 
-  press(x, y, value) {
+  press(x, y, value, pointer = null) {
     this.part.painting.begin();
-    this.drag = { x, y, value };
+    this.drag = { x, y, value, pointer };
     this.drawTo(x, y);
   }
 
@@ -426,6 +570,7 @@ class View {
   pointer(event) {
     if (!this.part?.width || this.busy) return;
     const [x, y] = this.easel.toImage(event), { drag } = this;
+    if (drag && !this.pen && drag.pointer !== event.pointerId) return; // a second finger
     if (event.type === "pointerdown") {
       this.stage.focus({ preventScroll: true });
       if (this.pen) this.lift();
@@ -433,8 +578,8 @@ class View {
       if (event.button > 1 || drag) return;
       event.preventDefault();
       if (pan || this.tool === "brush" || this.tool === "eraser") this.stage.setPointerCapture(event.pointerId);
-      if (pan) this.drag = { pan: true, x: event.clientX, y: event.clientY };
-      else if (this.tool === "brush" || this.tool === "eraser") this.press(x, y, this.tool === "brush" && !event.shiftKey ? 1 : 0);
+      if (pan) this.drag = { pan: true, x: event.clientX, y: event.clientY, pointer: event.pointerId };
+      else if (this.tool === "brush" || this.tool === "eraser") this.press(x, y, this.tool === "brush" && !event.shiftKey ? 1 : 0, event.pointerId);
       else this.apply(x, y);
     } else if (event.type === "pointermove") {
       if (drag?.pan) { this.moved = true; this.easel.pan(event.clientX - drag.x, event.clientY - drag.y); Object.assign(drag, { x: event.clientX, y: event.clientY }); }
@@ -462,8 +607,9 @@ class View {
   // Keys
 
   key(event) {
-    if (event.altKey && !event.key.startsWith("Arrow")) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, on = event.target, command = event.ctrlKey || event.metaKey;
+    const third = event.getModifierState?.("AltGraph") || (event.altKey && !event.ctrlKey && "[]".includes(event.key)); // many keyboards have brackets on a third level
+    if (event.altKey && !third && !event.key.startsWith("Arrow")) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, on = event.target, command = (event.ctrlKey || event.metaKey) && !third;
     const does = command ? this.commandKey(key, event, on) : this.plainKey(key, event, on);
     if (!does) return;
     event.preventDefault();
@@ -538,12 +684,14 @@ class View {
   }
 
   showQueue() {
+    const at = this.list.contains(document.activeElement) ? document.activeElement.dataset.sample : undefined;
     this.list.replaceChildren(...this.state.queue.map((row) => {
       const here = row.sample === this.part?.sample, words = row.state === "open" ? (row.draft ? "draft" : "open") : WORDS[row.state] + (row.by && row.by !== this.state.annotator ? `, by ${row.by}` : "");
-      const item = make("button", { type: "button", class: `ad-row ad-is-${row.state}`, ...(here ? { "aria-current": "true" } : {}) }, make("span", { class: "ad-id" }, row.sample), make("span", { class: "ad-verdict" }, words));
-      item.addEventListener("click", () => { if (!this.busy) { this.lift(); this.open(row.sample, true); } });
+      const item = make("button", { type: "button", class: `ad-row ad-is-${row.state}`, ...(here ? { "aria-current": "true" } : {}), "data-sample": row.sample }, make("span", { class: "ad-id" }, row.sample), make("span", { class: "ad-verdict" }, words));
+      item.addEventListener("click", () => this.go(row.sample));
       return make("li", {}, item);
     }));
+    if (at !== undefined) ([...this.list.querySelectorAll("button")].find((each) => each.dataset.sample === at) ?? this.stage).focus({ preventScroll: true });
     const here = this.list.querySelector("[aria-current]");
     if (here) this.list.scrollTop = here.parentElement.offsetTop - this.list.clientHeight / 2;
   }
