@@ -166,3 +166,11 @@ def test_parts_without_a_category_and_parts_that_are_gone():
     table = group_table(store.log(), pd.Series(["A", None, "A"], ["p", "q", "r"])).set_index("category")
     assert table.parts.to_dict() == {"A": 2, "–": 2} and table.found.to_dict() == {"A": 1, "–": 1} and table.answered.to_dict() == {"A": 1, "–": 2}
     assert table.outlined.to_dict() == {"A": 1, "–": 0} and table.minutes.to_dict() == {"A": 1.0, "–": 0.1}
+
+
+def test_a_mask_that_was_taken_back_is_not_counted_as_an_outline():
+    store = told([("ana", "p", True, 0)])
+    groups = pd.Series(["A"], ["p"])
+    assert annotator_table(store.log()).outlined.tolist() == [1] and group_table(store.log(), groups).outlined.tolist() == [1]
+    store.add(Labels.of({"p": True}, annotator="ana", maskable=False))
+    assert annotator_table(store.log()).outlined.tolist() == [0] and group_table(store.log(), groups).outlined.tolist() == [0]

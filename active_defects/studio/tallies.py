@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['round_table', 'plot_rounds', 'group_table', 'annotator_table']
 
-# %% ../../nbs/805_studio.tallies.ipynb #493df43d
+# %% ../../nbs/805_studio.tallies.ipynb #8edc00d0
 import numpy as np
 import pandas as pd
 
 from ..data.round_log import RoundLog
-from ..data.store import latest_verdicts
+from ..data.store import latest_masks, latest_verdicts
 from ..loop.learning_curve import answer_seconds
 
 # %% ../../nbs/805_studio.tallies.ipynb #7a575592
@@ -38,7 +38,7 @@ def plot_rounds(
     figure.add_bar(x=at, y=rest, name="good or skipped", marker_color="#0080c0", marker_pattern_shape="/")
     return figure.update_layout(barmode="stack", xaxis_title="round", xaxis_type="category", yaxis_title="parts answered", legend=dict(orientation="h", y=1.15, x=0), height=240)
 
-# %% ../../nbs/805_studio.tallies.ipynb #d7ac579a
+# %% ../../nbs/805_studio.tallies.ipynb #d7ae571e
 def group_table(
     log: pd.DataFrame, # as `LabelStore.log` returns it
     groups: pd.Series, # group of every part of the pool; index: sample id
@@ -46,7 +46,7 @@ def group_table(
 ) -> pd.DataFrame: # columns `name`, parts, answered, found, hit_rate, outlined, minutes; most defects first
     "What was found in each group of parts; minutes under the cost model."
     if groups.index.has_duplicates: raise ValueError(f"one {name} per part, got two for {groups.index[groups.index.duplicated()][0]!r}")
-    said, drawn = latest_verdicts(log).defective.fillna(False).astype(bool), log["sample"][log.has_mask].unique()
+    said, drawn = latest_verdicts(log).defective.fillna(False).astype(bool), list(latest_masks(log))
     known = pd.Series(groups.to_numpy(object), groups.index.astype(object)).reindex(groups.index.astype(object).union(said.index.astype(object), sort=False))
     spent = pd.Series(answer_seconds(log.has_mask), log["sample"].astype(object).to_numpy(), dtype=float).groupby(level=0).sum()
     rows = []
@@ -57,7 +57,7 @@ def group_table(
     table = pd.DataFrame(rows, columns=[name, "parts", "answered", "found", "hit_rate", "outlined", "minutes"])
     return table.sort_values(["found", name], ascending=[False, True], ignore_index=True)
 
-# %% ../../nbs/805_studio.tallies.ipynb #ca168c35
+# %% ../../nbs/805_studio.tallies.ipynb #57026161
 def annotator_table(
     log: pd.DataFrame, # as `LabelStore.log` returns it
 ) -> pd.DataFrame: # columns annotator, parts, defective, outlined, good, skipped, changed, seconds (median of a measured answer; NaN where nothing was measured)
@@ -66,7 +66,7 @@ def annotator_table(
     for name, own in log.groupby("annotator", sort=True):
         said, measured = latest_verdicts(own).defective, own.seconds[own.seconds > 0]
         bad, good = said.fillna(False).astype(bool), (~said.fillna(True)).astype(bool)
-        outlined = int(said.index[bad].isin(own["sample"][own.has_mask]).sum())
+        outlined = int(said.index[bad].isin(list(latest_masks(own))).sum())
         rows.append((name, len(said), int(bad.sum()), outlined, int(good.sum()), int(said.isna().sum()), len(own) - len(said), float(measured.median()) if len(measured) else np.nan))
     table = pd.DataFrame(rows, columns=["annotator", "parts", "defective", "outlined", "good", "skipped", "changed", "seconds"])
     return table.sort_values(["parts", "annotator"], ascending=[False, True], ignore_index=True)
