@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/990_api.ipynb #88c4c551
+# %% ../nbs/990_api.ipynb #9b4a1f64
 from .baselines.median import MedianDeviation
+from .data.agreement import agreement, disagreements
 from .data.anomaly_folders import read_anomaly_folders, read_mvtec
 from .data.dagm import read_dagm
 from .data.folders import read_folder
@@ -46,11 +47,22 @@ from .strategies.reconstruction_error import ReconstructionError
 from .strategies.sdr import SDR
 from .strategies.strategy import Random, State
 from .strategies.uncertainty import Uncertainty
-from .studio.report import write_report
 
-# %% ../nbs/990_api.ipynb #415353c2
-__all__ = ["AverageMargin", "Blend", "Calibrated", "Folds", "LabelStore", "Labels", "LeastConfidence", "LikelyDefect", "Loop", "MSMR", "Margin",
-           "MedianDeviation", "PixelLearner", "Pool", "Prediction", "PseudoMasks", "Random", "ReconstructionError", "ReconstructionLearner", "SDR",
-           "Schedule", "SegDecLearner", "State", "SupervisedReconstructionLearner", "TruthOracle", "UNetLearner", "Uncertainty", "group_folds", "hold_out",
-           "learning_curve", "plot_learning_curve", "read_anomaly_folders", "read_dagm", "read_folder", "read_ksdd", "read_ksdd2", "read_magnetic_tile",
-           "read_mvtec", "read_rsdds", "score_in_pieces", "select", "stand_in_categories", "synth_surfaces", "weaken", "write_report"]
+# %% ../nbs/990_api.ipynb #c107375c
+from .studio.canvas import Canvas
+from .studio.coco import read_coco, to_coco, write_coco
+from .studio.cvat import read_cvat, to_cvat, write_cvat
+from .studio.label_studio import read_label_studio, to_label_studio, write_label_studio
+from .studio.label_studio_server import LabelStudio, open_label_studio
+from .studio.lightly import read_lightly, send_to_lightly, to_lightly
+from .studio.report import write_report
+from .studio.session import Session
+
+# %% ../nbs/990_api.ipynb #a77bde8b
+__all__ = ["AverageMargin", "Blend", "Calibrated", "Canvas", "Folds", "LabelStore", "LabelStudio", "Labels", "LeastConfidence", "LikelyDefect", "Loop",
+           "MSMR", "Margin", "MedianDeviation", "PixelLearner", "Pool", "Prediction", "PseudoMasks", "Random", "ReconstructionError",
+           "ReconstructionLearner", "SDR", "Schedule", "SegDecLearner", "Session", "State", "SupervisedReconstructionLearner", "TruthOracle", "UNetLearner",
+           "Uncertainty", "agreement", "disagreements", "group_folds", "hold_out", "learning_curve", "open_label_studio", "plot_learning_curve",
+           "read_anomaly_folders", "read_coco", "read_cvat", "read_dagm", "read_folder", "read_ksdd", "read_ksdd2", "read_label_studio", "read_lightly",
+           "read_magnetic_tile", "read_mvtec", "read_rsdds", "score_in_pieces", "select", "send_to_lightly", "stand_in_categories", "synth_surfaces",
+           "to_coco", "to_cvat", "to_label_studio", "to_lightly", "weaken", "write_coco", "write_cvat", "write_label_studio", "write_report"]

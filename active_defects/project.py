@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Project', 'open_project', 'kept_settings', 'fault', 'pictures', 'askers', 'Question', 'Settled', 'ask', 'is_open',
-           'keep', 'Told', 'tell', 'asked_store']
+           'keep', 'tell', 'asked_store']
 
-# %% ../nbs/910_project.ipynb #2722bf4a
+# %% ../nbs/910_project.ipynb #f9853780
 import json
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from .answers import news, read_answers
+from .answers import news
 from .data.atomic import write_whole
 from .data.folders import BadImage, read_folder
-from .data.labels import Labels
 from .data.pool import Pool
 from .data.round_log import Round
 from .data.store import LabelStore
-from .formulas.contracts import ranked, require_scores
+from .doors import Told, check_door, check_export, check_folder, keep_owners, owners, read_from, size_in, write_queue
+from .formulas.contracts import require_scores
 from .loop.rounds import Loop, check_answers, check_needs
 from .named import load_strategy, tuned
 from .pieces import score_in_pieces
@@ -126,12 +126,13 @@ def askers(
     learner = tuned(UNetLearner(), **settings)
     return load("strategy"), load("first"), learner
 
-# %% ../nbs/910_project.ipynb #ea0989e8
+# %% ../nbs/910_project.ipynb #7870d147
 @dataclass(frozen=True)
 class Question:
     "An open round, and the file that asks it."
     record: Round # as the store has it
     queue: Path # CSV file with columns round, id, path, score, rank, why
+    tasks: Path # the same for a labeling tool; `queue` where none was named
     still_open: pd.Index # ids without an answer
     gone: pd.Index # those among them whose picture is no longer there
     skipped: int # pictures left out, see skipped.csv
@@ -142,13 +143,17 @@ class Settled:
     "No question: everything is known."
     parts: int # how many
 
+# %% ../nbs/910_project.ipynb #04417d70
 def ask(
     project: Project, # from `open_project`
     device: str | None = None, # "cpu", "cuda"; None: a GPU if there is one
     workers: int = 1, # processes that score
     progress: bool = False, # show bars
+    to: str = "csv", # who is asked: "csv" (people), "coco", "label-studio" or "cvat"
+    prefix: str | None = None, # put before the pictures' names for Label Studio; None: as its local storage serves them
 ) -> Question | Settled: # the open round, or a new one; or that there is nothing to ask
     "The question of the moment, as a file."
+    check_door(to, prefix)
     strategy, first, learner = askers(project, device, progress)
     pool, skipped = pictures(project, progress)
     waited = project.store.is_file() and _waits(project, pool)
@@ -170,9 +175,10 @@ def ask(
         left = store.unanswered(record)
     project.answers.mkdir(parents=True, exist_ok=True)
     why = {type(s).__name__: (type(s).score.__doc__ or "").split("\n")[0] for s in (strategy, first)}
-    return Question(record, _queue(project, record, pool, why.get(record.strategy, "")), left, left[~left.isin(pool.ids)], len(skipped), waited)
+    files = write_queue(project.folder, record, pool, why.get(record.strategy, ""), to, prefix)
+    return Question(record, *files, left, left[~left.isin(pool.ids)], len(skipped), waited)
 
-# %% ../nbs/910_project.ipynb #19e18f73
+# %% ../nbs/910_project.ipynb #f9b8c2da
 def is_open(
     store: LabelStore, # answers and rounds
 ) -> bool: # whether somebody still has to answer
@@ -190,6 +196,7 @@ def keep(
 def _waits(project, pool):
     store = LabelStore(project.store)
     with closing(store.db):
+        check_folder(store, pool, project.images, kept_settings(project.folder).get("images", project.images))
         if not is_open(store): return False
         record = store.rounds[len(store.rounds)]
         left = store.unanswered(record)
@@ -197,46 +204,39 @@ def _waits(project, pool):
     wrong = f"{project.images} holds none of the parts that round {record.number} asks about, {left[0]!r} for example; give the folder that this project was begun with"
     raise fault(project, "images", ValueError(wrong))
 
-def _queue(project, record, pool, why):
-    rank = {i: k for k, i in enumerate(ranked(record.scores, record.seed), start=1)}
-    reason = lambda i: f"{record.strategy}, {rank[i]} of {len(rank)}: {why}".rstrip(": ")
-    path = lambda i: str(pool.images.paths[i]) if i in pool.images else ""
-    rows = [(record.number, i, path(i), record.scores[i], rank[i], reason(i)) for i in record.asked]
-    queue = pd.DataFrame(rows, columns=["round", "id", "path", "score", "rank", "why"])
-    return write_whole(project.folder / f"queue-{record.number:03d}.csv", lambda file: queue.to_csv(file, index=False))
-
-# %% ../nbs/910_project.ipynb #b5fbd372
-@dataclass(frozen=True)
-class Told:
-    "What `tell` did with the answers."
-    round: int # the round that they belong to
-    accepted: Labels # written down now
-    unchanged: int # answers that were known already
-    rejected: pd.DataFrame # columns answer, reason; also in rejected.csv
-    still_open: pd.Index # ids of that round without an answer
-    unasked: int # accepted answers about parts that this round did not ask
-    changed: tuple[str, ...] # verdicts that are other than before, such as "part7: good → defective"
-
+# %% ../nbs/910_project.ipynb #2e6dacd6
 def tell(
     project: Project, # from `open_project`
-    source: str | Path | None = None, # folder of masks, or CSV file; None: the project's answers folder
-    annotator: str = "person", # who says so
-    seconds: float = 0.0, # time per answer
+    source: str | Path | None = None, # folder of masks, or file of a tool; None: the project's answers folder
+    annotator: str = "person", # who says so, where the answers do not tell
+    seconds: float = 0.0, # time per answer, where the answers do not tell
+    door: str = "files", # where they come from: "files" (masks and tables), "coco", "label-studio" or "cvat"
+    complete: bool = False, # whether pictures without marks are good (COCO, CVAT), as far as this round asks about them and nobody has answered
+    by: str | None = None, # only this person's answers (Label Studio)
 ) -> Told: # what was accepted and what was not
     "Write answers down, all usable ones in one step."
-    store = asked_store(project)
+    store, source = asked_store(project), source or project.answers
     with closing(store.db):
+        check_export(project.folder, source)
         pool, record, before = pictures(project)[0], store.rounds[len(store.rounds)], store.latest().table.defective
         ids = pool.ids.union(record.asked, sort=False)
-        answers = read_answers(source or project.answers, ids, lambda i: pool.images[i].shape[:2], annotator, seconds)
+        answers = read_from(door, source, ids, size_in(pool), annotator, seconds, complete and record.asked.difference(before.index), by)
         write_whole(project.folder / "rejected.csv", lambda file: answers.rejected.to_csv(file, index=False))
-        new = answers.labels[news(store, answers, store.unanswered(record))]
+        whose = owners(project.folder, answers, annotator)
+        open_now = store.unanswered(record)
+        new = answers.labels[news(store, answers, open_now, whose)]
+        early = [said[news(store, replace(answers, labels=said, dated=frozenset()), open_now)] for said in answers.others]
         check_answers(pool, new[new.ids[new.table.defective.notna() | new.ids.isin(pool.ids)]])
-        if len(new): store.add(new, record.number)
+        keep_owners(project.folder, answers, new.ids, annotator)
+        for said in (*early, new):
+            if len(said): store.add(said, record.number)
         after, words = store.latest().table.defective, {True: "defective", False: "good"}
         told = [(i, words.get(before[i], "skipped"), words.get(after[i], "skipped")) for i in new.ids if i in before.index]
         changed = tuple(f"{i}: {old} → {now}" for i, old, now in told if old != now)
-        return Told(record.number, new, len(answers.labels) - len(new), answers.rejected, store.unanswered(record), int((~new.ids.isin(record.asked)).sum()), changed)
+        confirmed = int(before.eq(False).fillna(False).reindex(answers.silent, fill_value=False).sum()) if complete else 0
+        owned = pd.Series({i: who for i, who in whose.items() if i not in new.ids}, dtype=object).value_counts().to_dict()
+        return Told(record.number, new, len(answers.labels) - len(new) + confirmed, answers.rejected, store.unanswered(record),
+                    int((~new.ids.isin(record.asked)).sum()), changed, len(answers.silent) - confirmed, owned, answers.people, sum(map(len, early)))
 
 def asked_store(
     project: Project, # from `open_project`

@@ -529,3 +529,14 @@ def test_where_the_cache_and_the_data_are(tmp_path, monkeypatch):
     assert data_folder() == tmp_path
     monkeypatch.setenv("ACTIVE_DEFECTS_DATA", str(tmp_path / "nowhere"))
     assert data_folder() is None
+
+
+@pytest.mark.parametrize("names", [("a.png", "a.jpg", "a.png.jpg"), ("a.png", "a.jpg", "a.png.jpg", "a.png.jpg.bmp"), ("a.b.png", "a.b.jpg", "a.b.png.png", "a.b.png.bmp"), ("d/a.png", "d/a.tif", "d/a.png.tif", "a.png")])
+def test_no_picture_is_lost_among_twins(tmp_path, names):
+    for k, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((20, 20 + k), 9, np.uint8)).save(tmp_path / name)
+    pool, skipped = read_folder(tmp_path)
+    assert len(skipped) == 0 and len(pool) == len(names) and pool.ids.is_unique
+    assert {pool.images[i].shape[1] - 20 for i in pool.ids} == set(range(len(names)))
+    assert set(pool.ids) <= set(names) | {name.rpartition(".")[0] for name in names}

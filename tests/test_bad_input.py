@@ -292,7 +292,28 @@ def test_a_kept_setting_that_went_bad_is_named(fails, project, name, value, says
 def test_the_pictures_of_another_project(fails, project, tmp_path):
     (tmp_path / "other").mkdir()
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other" / "x.png")
-    fails("ask", tmp_path / "other", "--project", project, "--quiet", says=["holds none of the parts", asked(project)[0]])
+    fails("ask", tmp_path / "other", "--project", project, "--quiet", says=["lacks 4 of the 4 parts", min(asked(project))])
+
+
+def test_a_folder_that_renames_the_parts_is_refused(fails, images, tmp_path):
+    (images / "lot1").mkdir()
+    for path in list(images.glob("*.png"))[:12]: path.rename(images / "lot1" / path.name)
+    project = tmp_path / "q"
+    assert main(["ask", str(images), "--project", str(project), "--batch", "16", "--first", "baselines.median:MedianDeviation", *SMALL]) == 0
+    (project / "answers" / "a.csv").write_text("id,verdict\n" + "".join(f"{i},good\n" for i in asked(project)[:3]))
+    assert main(["tell", "--project", str(project), "--quiet"]) == 0
+    before = (project / "project.json").read_bytes()
+    for folder in (images / "lot1", images.parent):
+        fails("ask", folder, "--project", project, "--quiet", says=[f"{folder} lacks 16 of the 16 parts", "ids are paths below the folder", str(images)])
+    assert (project / "project.json").read_bytes() == before
+    moved = images.rename(tmp_path / "moved")
+    assert main(["ask", str(moved), "--project", str(project), "--quiet"]) == 0
+
+
+def test_pictures_of_the_same_folder_may_go(project, images):
+    for i in asked(project)[1:]: (images / f"{i}.png").unlink()
+    assert main(["ask", "--project", str(project), "--quiet"]) == 0
+
 
 
 def test_a_damaged_project_file(fails, project):

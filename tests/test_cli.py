@@ -232,6 +232,28 @@ def test_an_old_file_does_not_overturn_a_correction(project, capsys):
     assert store.latest().table.defective[ids[0]]
 
 
+def test_bob_does_not_sign_what_anna_drew(project, capsys):
+    ids = pd.read_csv(project / "queue-001.csv").id.tolist()
+    write_masks(project / "answers", ids[:3])
+    tell = ["tell", "--project", str(project), "--annotator"]
+    assert main([*tell, "anna"]) == 0 and "3 answers taken from anna" in capsys.readouterr().out
+    write_masks(project / "answers", ids[3:5])
+    for words, taken in ((["bob"], 2), (["bob"], 0), (["bob", "--answers", str(project / "answers")], 0)):
+        assert main([*tell, *words]) == 0
+        said = capsys.readouterr().out
+        assert f"{taken} answers taken" in said and said.count("3 answers taken from anna before, in files that have not changed since") == 1
+    store = LabelStore(project / "labels.db")
+    assert store.log().annotator.tolist() == ["anna"] * 3 + ["bob"] * 2
+    assert main([*tell, "anna"]) == 0 and "2 answers taken from bob before" in capsys.readouterr().out and len(store.log()) == 5
+    (project / "bobs").mkdir()
+    write_masks(project / "bobs", ids[:3])
+    for path in (project / "bobs").iterdir(): os.utime(path, (0, 0))
+    assert main([*tell, "bob", "--answers", str(project / "bobs")]) == 0 and "3 answers taken from bob" in capsys.readouterr().out
+    write_masks(project / "answers", ids[3:4])
+    os.utime(project / "answers" / f"{ids[3]}.png", (time.time() + 5, time.time() + 5))
+    assert main([*tell, "anna"]) == 0 and "1 answer taken from anna" in capsys.readouterr().out
+
+
 def test_a_redrawn_mask_is_taken_whatever_its_date(project):
     i, store = pd.read_csv(project / "queue-001.csv").id[0], LabelStore(project / "labels.db")
     for k, mask in enumerate((np.eye(64), np.eye(64)[::-1])):

@@ -59,9 +59,9 @@ def same(a, b):
 # ---- the ten lines
 
 def test_the_ten_lines_of_the_plan(tmp_path):
-    from active_defects.api import MSMR, LabelStore, Loop, TruthOracle, Uncertainty, UNetLearner
+    from active_defects.api import MSMR, SDR, LabelStore, Loop, TruthOracle, UNetLearner
     pool, truth = small_world()
-    loop = Loop(pool, LabelStore(tmp_path / "parts.db"), tiny(UNetLearner()), Uncertainty(), first=tiny(MSMR()), batch=10, assume_good=5)
+    loop = Loop(pool, LabelStore(tmp_path / "parts.db"), tiny(UNetLearner()), tiny(SDR()), first=tiny(MSMR()), batch=10, assume_good=5, warm=True)
     oracle = TruthOracle(truth)
     for _ in range(3):
         asked = loop.ask()
@@ -71,7 +71,7 @@ def test_the_ten_lines_of_the_plan(tmp_path):
 
     asked = [list(r.asked) for r in loop.store.rounds]
     assert [len(a) for a in asked] == [10, 10, 10] and len(set(sum(asked, []))) == 30
-    assert [r.strategy for r in loop.store.rounds] == ["MSMR", "Uncertainty", "Uncertainty"]
+    assert [r.strategy for r in loop.store.rounds] == ["MSMR", "SDR", "SDR"]
     assert table.index.tolist() == [1, 2, 3] and table.defective.sum() == truth.table.defective[sum(asked, [])].sum()
     assert (table.seconds == 3 * (10 - table.defective) + 60 * table.defective).all()
     again = tiny(UNetLearner()).load(tmp_path / "segmenter.safetensors")

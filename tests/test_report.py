@@ -8,9 +8,13 @@ import pandas as pd
 import pytest
 from active_defects.data.labels import Labels
 from active_defects.data.overlay import overlay, show_images, to_data_url
+from active_defects.data.round_log import Round
+from active_defects.data.store import LabelStore
 from active_defects.loop.learning_curve import cost_table, learning_curve, minutes, plot_learning_curve, random_curve, ranking_curve
+from active_defects.studio.disputes import Dispute
 from active_defects.studio.panels import fitted, hottest_place, panels, part_panel
-from active_defects.studio.report import html_table, manager_sentence, milestones, write_report
+from active_defects.studio.report import html_table, manager_sentence, milestones, readable, write_report
+from active_defects.studio.tallies import round_table
 
 LINKS = {"src", "href", "srcset", "action", "data", "poster", "background"}
 EVIL = '<script>window.pwned=1</script>"><img src=x onerror=window.pwned=1>'
@@ -33,9 +37,13 @@ def material():
     parts = pd.DataFrame(dict(id=ids, rank=range(1, 61), score=np.linspace(1, 0, 60), asked_round=[1] * 30 + [None] * 30, defective=pd.array([*defective[:30], *[None] * 30], "boolean")))
     found = int(defective.sum())
     curves = {f"labeled {EVIL}": learning_curve(log), "median filter": ranking_curve(ids[::-1], defective), "random order (mean)": random_curve(60, found)}
-    rounds = pd.DataFrame({"round": [1, 2], EVIL: [EVIL, None], "found": [3, pd.NA]})
+    rounds = pd.DataFrame({"round": [1, 2], EVIL: [EVIL, None], "answered": [15, 15], "found": [3, 4], "hit_rate": [0.2, np.nan]})
+    views = (f"ana {EVIL}", masks["part000"], None), (f"model {EVIL}", None, rng.random((8, 8)))
+    disputes = {f"Where annotators differ {EVIL}": ([Dispute(i, f"different verdicts {EVIL}", views) for i in ("part000", "part001", "broken")], 7), "nobody differs": ([], 0)}
+    tallies = [(f"By {EVIL}", "by category", pd.DataFrame({"category": [EVIL, None], "parts": [3, 4], "hit_rate": [0.5, np.nan]})), ("Annotators", "who", pd.DataFrame({"annotator": [EVIL], "seconds": [7.5]})),
+               ("Annotators", "how far they agree", pd.DataFrame({"first": ["ana"], "same_verdict": [0.96], "kappa": [0.12], "iou": [0.5]})), ("Empty", "nothing", pd.DataFrame())]
     return dict(title=f"Parts {EVIL}", sentence=manager_sentence(30, 60, int(defective[:30].sum()), found), rounds=rounds, curves=curves, parts=parts, pictures=look,
-                settings={"data": EVIL, "seed": 0}, defects=found)
+                settings={"data": EVIL, "seed": 0}, defects=found, tallies=tallies, disputes=disputes)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def test_ids_and_names_are_escaped(written):
     text = written.read_text(encoding="utf-8")
     assert "<script>window" not in text and "<img src=x" not in text
     assert "&lt;script&gt;window.pwned=1&lt;/script&gt;" in text
-    assert text.count("<script>") == text.count("</script>") == 3
+    assert text.count("<script>") == text.count("</script>") == 5
 
 
 def test_every_picture_has_words(written):
@@ -78,7 +86,15 @@ def test_every_picture_has_words(written):
 
 def test_a_broken_picture_is_named_and_the_others_are_there(written):
     own = without_scripts(written)
-    assert own.count("<figure") == 24 and "broken: no picture (cannot read" in own
+    assert own.count("<figure") == 27 and "broken: no picture (cannot read" in own and re.search("broken: different verdicts.*; no picture", own)
+
+
+def test_it_says_who_said_what(written):
+    own = without_scripts(written)
+    headings = re.findall(r"<h[23]>(.*?)</h[23]>", own)
+    assert [heading.split(" &lt;")[0] for heading in headings] == ["Defects found", "Rounds", "By", "Annotators", "Look at these again", "Where annotators differ", "First in the ranking", "Where the numbers come from"]
+    assert "the worst 3 of 7" in own and "<td>96%</td>" in own and "<td>50%</td>" in own and '<th scope="col">hit rate</th>' in own and '<th scope="col">IoU</th>' in own
+    assert own.count("<table>") == 6 and own.index("by category") < own.index("how far they agree")
 
 
 def test_many_parts_stay_within_the_limit(material, tmp_path):
@@ -125,9 +141,33 @@ def test_it_opens_without_a_network(written, chromium, scheme, width):
             back, text = page.evaluate("(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
             dark = lambda color: sum(map(int, re.findall(r"\d+", color)[:3])) < 300  # noqa: E731
             assert dark(back) == (scheme == "dark") != dark(text)
-            assert page.locator("figure.panel").count() == 24 and page.locator("svg .scatterlayer .trace").count() == 6
+            assert page.locator("figure.panel").count() == 27 and page.locator("svg .scatterlayer .trace").count() == 6 and page.locator("#per-round .bars .point").count() == 4
             boxes = [page.locator(f"#found-over-{x}").bounding_box() for x in ("labels", "minutes")]
             assert boxes[1]["y"] >= boxes[0]["y"] + boxes[0]["height"] or boxes[1]["x"] >= boxes[0]["x"] + boxes[0]["width"]
+        finally: browser.close()
+
+
+@pytest.mark.browser
+def test_it_prints(written, chromium, tmp_path):
+    "Dark ink on white paper even from a dark screen; plots as wide as the paper, whole panels, and afterwards the screen is as it was."
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"])
+        try:
+            page = browser.new_context(viewport=dict(width=1200, height=800), color_scheme="dark", offline=True).new_page()
+            page.goto(written.as_uri(), timeout=60_000)
+            page.wait_for_selector("#per-round .main-svg", timeout=60_000)
+            widths = "[...document.querySelectorAll('.plot .main-svg')].map(e => Math.round(e.getBoundingClientRect().width))"
+            before = page.evaluate(widths)
+            page.pdf(path=tmp_path / "report.pdf", format="A4", print_background=False)
+            content = (tmp_path / "report.pdf").read_bytes()
+            assert content.startswith(b"%PDF") and 4 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 14 and page.evaluate(widths) == before
+            page.set_viewport_size(dict(width=688, height=1000))
+            page.emulate_media(media="print")
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)" and page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+            assert max(page.evaluate(widths)) <= 688 and page.evaluate("document.documentElement.scrollWidth") <= 688
+            assert page.evaluate("getComputedStyle(document.querySelector('.panel')).breakInside") == "avoid" and page.evaluate("getComputedStyle(document.querySelector('.wide')).overflowX") == "visible"
         finally: browser.close()
 
 
@@ -143,6 +183,12 @@ def test_tables_hold_any_value():
     table = pd.DataFrame(dict(a=[1, 2], b=[0.25, np.nan], c=[True, None], d=["<b>", ["x", "<y>"]], e=pd.array([1, None], "Int64")))
     page = html_table(table, "x & y")
     assert "<b>" not in page and "<y>" not in page and "x &amp; y" in page and page.count("–") == 3 and "nan" not in page.lower()
+
+
+def test_tables_are_read_by_people():
+    table = readable(pd.DataFrame(dict(round=[1, 2], hit_rate=[0.125, np.nan], same_verdict=[1.0, 0.0], iou=[0.5, np.nan], minutes=[0.5, 1.0])))
+    assert table.columns.tolist() == ["round", "hit rate", "same verdict", "IoU", "minutes"] and table["hit rate"].tolist()[0] == "12%" and pd.isna(table["hit rate"][1]) and table["same verdict"].tolist() == ["100%", "0%"]
+    assert html_table(table, "x").count("–") == 2
 
 
 def test_curves_without_answers_and_with_corrections():
@@ -182,3 +228,11 @@ def test_pictures_of_any_kind():
     assert hottest_place(np.full((3, 3), np.nan)) == "upper left"
     assert "hottest" not in part_panel(dict(id="p", rank=1, score=np.float64(1e-7)), np.zeros((4, 4)))
     assert panels(pd.DataFrame(dict(id=[], rank=[], score=[])), {}) == ([], "")
+
+
+def test_a_round_counts_what_it_asked():
+    store, ids = LabelStore(), [f"p{k:02d}" for k in range(20)]
+    store.rounds.add(Round(1, pd.Index(ids[:6]), pd.Series(0.0, ids), pd.Index([]), "MSMR", 0))
+    store.add(Labels.of({ids[0]: True, ids[1]: False, **dict.fromkeys(ids[6:], False)}), round=1)
+    row = round_table(store.log(), store.rounds).iloc[0]
+    assert (row.asked, row.answered, row.found, row.hit_rate) == (6, 2, 1, 0.5)

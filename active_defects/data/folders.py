@@ -74,13 +74,14 @@ def read_image(
         ImageOps.exif_transpose(picture, in_place=True)
         return _levels(picture, path)
 
-# %% ../../nbs/250_data.folders.ipynb #aa1ef88f
+# %% ../../nbs/250_data.folders.ipynb #7390e13f
 def read_mask(
     path: str | Path, # picture file; palette pictures are read by index, color by the brightest channel
     above: int = 0, # values above this one are defect, in the units of the file
+    limit_pixels: int = LIMIT, # larger pictures are refused before they are decoded, pixels
 ) -> np.ndarray: # (H, W), bool, True on the defect
     "The mask in a file."
-    with _opened(path, LIMIT) as picture:
+    with _opened(path, limit_pixels) as picture:
         values = np.asarray(picture)
         return (values if values.ndim == 2 else values[..., :3].max(axis=2)) > above
 
@@ -138,7 +139,7 @@ class LazyImages(Mapping):
     def __len__(self): return len(self.paths)
     def __getstate__(self): return {**self.__dict__, "_latest": {}}
 
-# %% ../../nbs/250_data.folders.ipynb #8dbe1e46
+# %% ../../nbs/250_data.folders.ipynb #25d25e33
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 def _walk(root, skipped):
@@ -153,7 +154,9 @@ def _named(paths, root, ids):
     if ids == "stem" and double.any():
         first, second = [paths[i] for i in np.flatnonzero(names == names[double].iloc[0])[:2]]
         raise ValueError(f"two pictures are called {first.stem!r}: {first} and {second}; rename one, or use ids='path'")
-    return {path.relative_to(root).as_posix() if twice else name: path for name, path, twice in zip(names, paths, double)}
+    while (double := names.duplicated(keep=False)).any():  # a.png of a.png and a.jpg is also the id of a.png.jpg
+        names[double] = [paths[i].relative_to(root).as_posix() for i in np.flatnonzero(double)]
+    return dict(zip(names, paths, strict=True))
 
 # %% ../../nbs/250_data.folders.ipynb #d1a3ffc7
 def read_folder(

@@ -57,7 +57,7 @@ def fitted(
     if mask is not None: mask = np.asarray(Image.fromarray(np.asarray(mask, np.float32)).resize(small, Image.Resampling.BOX)) > 0
     return as_rgb(rgb), mask
 
-# %% ../../nbs/800_studio.panels.ipynb #72584ca3
+# %% ../../nbs/800_studio.panels.ipynb #1420c861
 def part_panel(
     part: Mapping, # id, rank, score; where known: asked_round, defective
     image: np.ndarray, # picture, shape (H, W) or (H, W, C)
@@ -72,7 +72,7 @@ def part_panel(
     views = [(shown, f"part {part['id']}, rank {part['rank']}")]
     if heat is not None: views.append((overlay(shown, rim, heat), f"the same part with its heat map, hottest {hottest_place(heat)}; {words}"))
     elif mask is not None: views.append((overlay(shown, rim), f"the same part; {words}"))
-    pictures = "".join(f'<img src="{to_data_url(view)}" alt="{html.escape(alt)}" loading="lazy">' for view, alt in views)
+    pictures = "".join(f'<img src="{to_data_url(view)}" alt="{html.escape(alt)}">' for view, alt in views)
     state = "bad" if "defective" in words else "good" if "good" in words else "none"
     return (f'<figure class="panel"><div class="views">{pictures}</div><figcaption><b>{part["rank"]}.</b> <span class="id">{html.escape(str(part["id"]))}</span><br>'
             f'score {float(part["score"]):.4g} · <span class="{state}">{html.escape(words)}</span></figcaption></figure>')
