@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['places', 'blended', 'Blend', 'heard']
 
-# %% ../../nbs/590_strategies.blend.ipynb #d7245a2e
+# %% ../../nbs/590_strategies.blend.ipynb #f85ad7f0
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ import pandas as pd
 from ..formulas.contracts import require_scores
 from .likely_defect import LikelyDefect
 from .sdr import SDR
-from .strategy import State, Strategy
+from .strategy import State, Strategy, equipped
 
 # %% ../../nbs/590_strategies.blend.ipynb #36c765a8
 def places(
@@ -35,7 +35,7 @@ def blended(
     ranks = sum(weight * scores.rank(method="average") for weight, scores in zip(weights, opinions))
     return (ranks / (weights.sum() * len(ranks))).rename("score")
 
-# %% ../../nbs/590_strategies.blend.ipynb #3c810839
+# %% ../../nbs/590_strategies.blend.ipynb #5972931d
 @dataclass(frozen=True)
 class Blend:
     "Weighted mean, or best, of the places that several strategies give."
@@ -69,6 +69,13 @@ class Blend:
     def needs(self) -> tuple[str, ...]: # sorted
         "What the members need of a learner's predictions."
         return tuple(sorted({need for member in self.members for need in getattr(member, "needs", ())}))
+
+    def equip(
+        self,
+        learner: object, # a plain segmenter
+    ) -> object: # one that says what any member looks at
+        "The learner, equipped by one member after the other."
+        return equipped(learner, *self.members)
 
     def score(
         self,
