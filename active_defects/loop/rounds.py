@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['log', 'training_labels', 'with_assumed', 'open_round', 'shows_defect', 'Loop', 'next_question', 'assumed_good',
-           'check_needs', 'state_of', 'check_answers']
+           'ready', 'check_needs', 'state_of', 'check_answers']
 
 # %% ../../nbs/710_loop.rounds.ipynb #af30223d
 import logging
@@ -55,7 +55,7 @@ def shows_defect(
     "Whether any answer shows where a defect is."
     return bool(labels.table.defective[labels.strong_ids].any())
 
-# %% ../../nbs/710_loop.rounds.ipynb #178ea3b0
+# %% ../../nbs/710_loop.rounds.ipynb #843ee5b9
 @dataclass
 class Loop:
     "Pool, store, learner and strategy, tied together by `ask` and `tell`."
@@ -72,9 +72,7 @@ class Loop:
     warm: bool = False # each round's model starts from the weights of the round before, as in seed B; False: from random weights
 
     def __post_init__(self):
-        self.learner = equipped(self.learner, self.strategy, self.first)
-        for strategy in (self.strategy, self.first): check_needs(strategy, self.learner)
-        if self.warm and "folds" in getattr(self.learner, "gives", ()): raise ValueError("a model to start from has seen parts that a fold is to judge; give warm=False")
+        self.learner = ready(self.learner, self.warm, self.strategy, self.first)
         self.shelf = Shelf(None if self.store.path == ":memory:" else Path(self.store.path).with_suffix(".models"))
 
     def ask(self) -> Round: # the open round, or a new one
@@ -138,7 +136,18 @@ def assumed_good(
         scores = state.predict(state.pool[state.candidates]).defective
     return assume_good_ids(scores, count, loop.seed, exclude=asked)
 
-# %% ../../nbs/710_loop.rounds.ipynb #2ebed784
+# %% ../../nbs/710_loop.rounds.ipynb #96da6f04
+def ready(
+    learner: object, # gives predictions
+    warm: bool, # whether each training starts from the model of the round before
+    *strategies: Strategy | None, # what will look at its predictions
+) -> object: # the learner, or one around it
+    "A learner that says what all these strategies look at, or a `ValueError`."
+    learner = equipped(learner, *strategies)
+    for strategy in strategies: check_needs(strategy, learner)
+    if warm and "folds" in getattr(learner, "gives", ()): raise ValueError("a model to start from has seen parts that a fold is to judge; give warm=False")
+    return learner
+
 def check_needs(
     strategy: Strategy | None, # names what it needs in `needs`
     learner: object, # names what it gives in `gives`
