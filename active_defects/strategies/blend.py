@@ -35,7 +35,7 @@ def blended(
     ranks = sum(weight * scores.rank(method="average") for weight, scores in zip(weights, opinions))
     return (ranks / (weights.sum() * len(ranks))).rename("score")
 
-# %% ../../nbs/590_strategies.blend.ipynb #f8371dea
+# %% ../../nbs/590_strategies.blend.ipynb #27fc3095
 @dataclass(frozen=True)
 class Blend:
     "Weighted mean, or best, of the places that several strategies give."
@@ -81,6 +81,7 @@ class Blend:
         "Ask first what the members place high, together or each in turn."
         return blended([heard(member, state, self.at_once) for member in self.members], self.weights, self.how)
 
+# %% ../../nbs/590_strategies.blend.ipynb #6d3a9062
 def require_weights(
     weights: tuple[float, ...] | None, # one per member; None: all alike
     count: int, # number of members
