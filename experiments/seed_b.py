@@ -100,7 +100,7 @@ def origin(options, seconds):
 def loop_of(options, name, arm, seed, pool, batch, about):
     "The run's own loop; trained models are shared by all runs."
     m, s, g = (replace(learner, progress=options.progress) for learner in LEARNERS[options.learner])
-    arm = arms(m, g)[arm]
+    arm = options.methods(m, g)[arm]
     folder = options.keep / settings(options)
     folder.mkdir(parents=True, exist_ok=True)
     loop = Loop(pool, LabelStore(folder / f"{about.replace('|', '-')}.db"), s, arm.then, arm.first, batch, round(arm.assume * batch), seed, warm=arm.warm)
@@ -123,7 +123,7 @@ def found(job, options):
     name, arm, seed = job
     pool, truth = parts(name, options.data)
     loop, arm_ = loop_of(options, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
-    defective, kinds, done = truth.table.defective.astype(bool), truth.table.get("category"), set(read_rows(options.results / "seed_b_found.csv").key)
+    defective, kinds, done = truth.table.defective.astype(bool), truth.table.get("category"), set(read_rows(options.results / f"{options.prefix}_found.csv").key)
     for number in range(1, arm_.rounds + 1):
         if len(loop.store.rounds) < number:
             start, before = time.perf_counter(), {file.name for file in loop.shelf.folder.glob("*")} if loop.shelf.folder.exists() else set()
@@ -136,11 +136,11 @@ def found(job, options):
         curve = found_curve(defective, order)
         about = dict(key=key, data=SETS[name][0], method=arm, seed=seed, round=number)
         if kinds is not None and kinds[defective].nunique() > 1:
-            known = set(read_rows(options.results / "seed_b_kinds.csv").key)
+            known = set(read_rows(options.results / f"{options.prefix}_kinds.csv").key)
             rows = [dict(about, key=f"{key}|{kind}", kind=kind, defects=int((kinds == kind).sum()), found=int((kinds[order] == kind).sum()), learner=options.learner) for kind in sorted(set(kinds[defective]))]
             for row in rows:
-                if row["key"] not in known: add_row(options.results / "seed_b_kinds.csv", row)
-        add_row(options.results / "seed_b_found.csv", about | dict(parts=len(pool), defects=int(defective.sum()), asked=len(order), found=int(defective[order].sum()), to95=int((curve < 0.95).sum()) if curve.iloc[-1] >= 0.95 else None, in_round=int(defective[record.asked].sum()),
+                if row["key"] not in known: add_row(options.results / f"{options.prefix}_kinds.csv", row)
+        add_row(options.results / f"{options.prefix}_found.csv", about | dict(parts=len(pool), defects=int(defective.sum()), asked=len(order), found=int(defective[order].sum()), to95=int((curve < 0.95).sum()) if curve.iloc[-1] >= 0.95 else None, in_round=int(defective[record.asked].sum()),
                 by=record.strategy, assumed=len(record.assumed), wrongly=int(defective[record.assumed].sum()), trained=fresh) | origin(options, seconds))
 
 
@@ -151,7 +151,7 @@ def following(job, options):
     name, seed = job
     pool, truth = parts(name, options.data)
     loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
-    defective, done = truth.table.defective.astype(bool), set(read_rows(options.results / "seed_b_next.csv").key)
+    defective, done = truth.table.defective.astype(bool), set(read_rows(options.results / f"{options.prefix}_next.csv").key)
     scores = {"SDR": arm.then, "SDR, ties by id": replace(arm.then, ties="id"), "MSMR": arm.first, "largest probability": LikelyDefect(0), "top 0.1 %": LikelyDefect(0.001), "top 1 %": LikelyDefect(0.01),
               "SDR and top 0.1 %": Blend((arm.then, LikelyDefect())), "SDR or top 0.1 %": Blend((arm.then, LikelyDefect()), how="best")}
     for number in range(1, min(len(loop.store.rounds), arm.rounds)):
@@ -161,7 +161,7 @@ def following(job, options):
             if (key := key_of(settings(options), name, seed, number, score)) in done: continue
             values = strategy.score(state)
             asked = loop.select(values, loop.batch, seed=seed)
-            add_row(options.results / "seed_b_next.csv", dict(key=key, data=SETS[name][0], seed=seed, after=number, score=score, left=left, found=int(defective[asked].sum()), blind=int((values <= 0).sum()) if score == "SDR" else None) | origin(options, None))
+            add_row(options.results / f"{options.prefix}_next.csv", dict(key=key, data=SETS[name][0], seed=seed, after=number, score=score, left=left, found=int(defective[asked].sum()), blind=int((values <= 0).sum()) if score == "SDR" else None) | origin(options, None))
 
 
 def groups(job, options):
@@ -169,12 +169,12 @@ def groups(job, options):
     name, seed = job
     pool, truth = parts(name, options.data)
     loop, _ = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
-    m, defective, done = loop.first.learner, truth.table.defective.astype(bool), set(read_rows(options.results / "seed_b_groups.csv").key)
+    m, defective, done = loop.first.learner, truth.table.defective.astype(bool), set(read_rows(options.results / f"{options.prefix}_groups.csv").key)
     for score, strategy in {"MSMR": loop.first, "MSMR, worst block": replace(loop.first, hide="blocks"), "random mask": ReconstructionError(m), "nothing hidden": ReconstructionError(m, "nothing"), "random": Random()}.items():
         if (key := key_of(settings(options), name, seed, score)) in done: continue
         start = time.perf_counter()
         counts = found_by_group(defective, strategy.score(loop.state(0)), 10, seed)
-        add_row(options.results / "seed_b_groups.csv", dict(key=key, data=SETS[name][0], seed=seed, score=score) | {f"group{k}": int(n) for k, n in enumerate(counts, 1)} | origin(options, round(time.perf_counter() - start, 1)))
+        add_row(options.results / f"{options.prefix}_groups.csv", dict(key=key, data=SETS[name][0], seed=seed, score=score) | {f"group{k}": int(n) for k, n in enumerate(counts, 1)} | origin(options, round(time.perf_counter() - start, 1)))
 
 
 # ---- the first ranking of the magnetic tiles, over many pools
@@ -195,7 +195,7 @@ def dark_errors(model, images, masks):
 def draws(job, options):
     "Share found in the first tenth, fifth and third of `DRAWS` pools with other defects, and how well each kind stands out from the good parts."
     name, seed = job
-    done = set(read_rows(options.results / "seed_b_draws.csv").key)
+    done = set(read_rows(options.results / f"{options.prefix}_draws.csv").key)
     everything, truth = parts(f"{name}, all", options.data)
     loop, _ = loop_of(options, name, "SDR", seed, parts(name, options.data)[0], SETS[name][1], key_of("found", name, "SDR", seed))
     learner = loop.first.learner
@@ -220,7 +220,7 @@ def draws(job, options):
             for p in (10, 20, 30):
                 shares = 100 * drawn.le(p / 100).sum() / drawn.notna().sum()
                 numbers |= {f"top{p}": round(shares.mean(), 1), f"top{p}_low": round(shares.quantile(0.025), 1), f"top{p}_high": round(shares.quantile(0.975), 1)}
-            add_row(options.results / "seed_b_draws.csv", dict(key=key_of(settings(options), name, seed, score, kind), data="magnetic tiles, all", seed=seed, score=score, kind=kind, defects=len(those), good=len(good)) | numbers | origin(options, None))
+            add_row(options.results / f"{options.prefix}_draws.csv", dict(key=key_of(settings(options), name, seed, score, kind), data="magnetic tiles, all", seed=seed, score=score, kind=kind, defects=len(those), good=len(good)) | numbers | origin(options, None))
 
 
 # ---- how good a segmenter the labels make, on groups held out
@@ -233,7 +233,7 @@ def iou(job, options):
     name, arm, seed = job
     everything, truth = parts(name, options.data)
     train, test = hold_out(everything, 0.3, 0, stratify=truth.table.defective.astype(str))
-    pool, done = everything[train], set(read_rows(options.results / "seed_b_iou.csv").key)
+    pool, done = everything[train], set(read_rows(options.results / f"{options.prefix}_iou.csv").key)
     loop, arm_ = loop_of(options, f"{name}-train", "random" if arm == "all labels" else arm, seed, pool, round(len(pool) / 10), key_of("iou", name, arm, seed))
     masks = [mask_of(truth, i, everything.images[i].shape[:2]) for i in test]
     def examine(percent, labels, train_model):
@@ -242,7 +242,7 @@ def iou(job, options):
         model = train_model() if shows_defect(loop.store.latest()) or arm == "all labels" else None
         seconds = round(time.perf_counter() - start, 1)
         guesses = [resize(m, mask.shape) >= 0.5 for m, mask in zip(model(everything[test]).maps, masks)] if model else [np.zeros_like(mask) for mask in masks]
-        add_row(options.results / "seed_b_iou.csv", dict(key=key, data=SETS[name][0], method=arm, seed=seed, percent=percent, labels=labels, test=len(test), iou=round(pooled_iou(masks, guesses), 4)) | origin(options, seconds))
+        add_row(options.results / f"{options.prefix}_iou.csv", dict(key=key, data=SETS[name][0], method=arm, seed=seed, percent=percent, labels=labels, test=len(test), iou=round(pooled_iou(masks, guesses), 4)) | origin(options, seconds))
     if arm == "all labels":
         known, own = truth[pool.ids], seed_of(seed, "S")
         return examine(100, len(pool), lambda: loop.shelf.get(model_key("S", loop.learner, pool.ids, known, own), lambda file: loop.learner.fit(pool, known, own, checkpoint=file), loop.learner.load))
@@ -257,7 +257,7 @@ def iou(job, options):
 def losses(job, options):
     "Each score beside what S gets wrong, part by part, after the first round [Figures 2 and 7]."
     name, seed = job
-    if (file := options.results / "seed_b_losses.csv").exists() and ((table := pd.read_csv(file)).data.eq(SETS[name][0]) & table.seed.eq(seed) & table.learner.eq(options.learner)).any(): return
+    if (file := options.results / f"{options.prefix}_losses.csv").exists() and ((table := pd.read_csv(file)).data.eq(SETS[name][0]) & table.seed.eq(seed) & table.learner.eq(options.learner)).any(): return
     pool, truth = parts(name, options.data)
     loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
     if not len(loop.store.rounds): raise SystemExit(f"{name}, seed {seed}: run the stage `found` with the arm SDR first, its states are looked at here")
@@ -289,21 +289,22 @@ def jobs_of(options):
         for arm in ("SDR", "random", "all labels"): yield from (("iou", (name, arm, seed)) for seed in options.seeds)
 
 
-def work(task, options):
+def work(task, options, stages=STAGES):
     "One job, alone on its data set and seed, since its runs share models."
     stage, job = task
     torch.set_num_threads(options.threads)
     options.keep.mkdir(parents=True, exist_ok=True)
-    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage == 'iou' else 'whole'}.lock", "a") as handle, locked(handle): STAGES[stage](job, options)
+    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage == 'iou' else 'whole'}.lock", "a") as handle, locked(handle): stages[stage](job, options)
     return f"{stage}: {', '.join(map(str, job))}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_of(doc, stages, names, prefix, methods):
+    "What was typed, and what follows from it."
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=data_folder())
-    parser.add_argument("--stage", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--stage", nargs="+", choices=stages, default=list(stages))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--arms", nargs="+", choices=arms(LEARNERS["small"][0]))
+    parser.add_argument("--arms", nargs="+", choices=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     parser.add_argument("--threads", type=int, default=None, help="of each run; the cores, shared out")
@@ -312,12 +313,22 @@ def main():
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     options.progress, options.threads = options.jobs == 1, options.threads or max(1, torch.get_num_threads() // options.jobs)
+    options.prefix, options.methods = prefix, methods
+    return options
+
+
+def carry_out(plan, options, stages, title):
+    "All jobs, some at a time."
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    plan = [task for task in jobs_of(options) if task[0] in options.stage]
-    do = partial(work, options=options)
+    do = partial(work, options=options, stages=stages)
     if options.jobs == 1: results = map(do, plan)
     else: results = ProcessPoolExecutor(options.jobs, get_context("spawn")).map(do, plan)
-    for done in tqdm(results, total=len(plan), unit="run", desc="seed B"): tqdm.write(done)
+    for done in tqdm(results, total=len(plan), unit="run", desc=title): tqdm.write(done)
+
+
+def main():
+    options = options_of(__doc__, STAGES, arms(LEARNERS["small"][0]), "seed_b", arms)
+    carry_out([task for task in jobs_of(options) if task[0] in options.stage], options, STAGES, "seed B")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from active_defects.baselines.bald import BALD
+from active_defects.baselines.learning_loss import LearningLoss
+from active_defects.baselines.max_kl import MaxKL
 from active_defects.baselines.median import MedianDeviation
 from active_defects.data.labels import Labels
 from active_defects.data.store import LabelStore
@@ -26,6 +29,8 @@ from active_defects.learners.shelf import load_weights
 from active_defects.learners.training import train
 from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.rounds import Loop, training_labels
+from active_defects.strategies.blend import Blend
+from active_defects.strategies.likely_defect import LikelyDefect
 from active_defects.strategies.margin import Margin
 from active_defects.strategies.msmr import MSMR
 from active_defects.strategies.strategy import Random
@@ -462,3 +467,11 @@ def test_settings_that_ask_for_nothing():
     with pytest.raises(ValueError, match="batch must be a whole number of at least 1"): pixel_loop(batch=0).ask()
     loop = pixel_loop()
     assert len(replace(loop, batch=500).ask().asked) == 48
+
+
+def test_a_loop_equips_its_learner_with_what_the_strategies_look_at():
+    assert type(pixel_loop(learner=UNetLearner(), strategy=BALD()).learner).__name__ == "Dropout"
+    assert type(pixel_loop(learner=UNetLearner(), strategy=Random(), first=Blend((LikelyDefect(), LearningLoss()))).learner).__name__ == "WithLoss"
+    plain = UNetLearner()
+    assert pixel_loop(learner=plain, strategy=Random()).learner is plain
+    with pytest.raises(ValueError, match="warm=False"): pixel_loop(learner=plain, strategy=MaxKL(), warm=True)

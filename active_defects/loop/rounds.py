@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['log', 'training_labels', 'with_assumed', 'open_round', 'shows_defect', 'Loop', 'next_question', 'assumed_good',
-           'check_needs', 'state_of', 'check_answers']
+           'ready', 'check_needs', 'state_of', 'check_answers']
 
-# %% ../../nbs/710_loop.rounds.ipynb #4c038556
+# %% ../../nbs/710_loop.rounds.ipynb #af30223d
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ..data.store import LabelStore
 from ..formulas.contracts import require_scores
 from ..formulas.selection import assume_good_ids, select
 from ..learners.shelf import Shelf
-from ..strategies.strategy import Random, State, Strategy, candidates
+from ..strategies.strategy import Random, State, Strategy, candidates, equipped
 
 # %% ../../nbs/710_loop.rounds.ipynb #6799bc06
 def training_labels(
@@ -55,7 +55,7 @@ def shows_defect(
     "Whether any answer shows where a defect is."
     return bool(labels.table.defective[labels.strong_ids].any())
 
-# %% ../../nbs/710_loop.rounds.ipynb #9c5e4606
+# %% ../../nbs/710_loop.rounds.ipynb #843ee5b9
 @dataclass
 class Loop:
     "Pool, store, learner and strategy, tied together by `ask` and `tell`."
@@ -72,7 +72,7 @@ class Loop:
     warm: bool = False # each round's model starts from the weights of the round before, as in seed B; False: from random weights
 
     def __post_init__(self):
-        for strategy in (self.strategy, self.first): check_needs(strategy, self.learner)
+        self.learner = ready(self.learner, self.warm, self.strategy, self.first)
         self.shelf = Shelf(None if self.store.path == ":memory:" else Path(self.store.path).with_suffix(".models"))
 
     def ask(self) -> Round: # the open round, or a new one
@@ -136,7 +136,18 @@ def assumed_good(
         scores = state.predict(state.pool[state.candidates]).defective
     return assume_good_ids(scores, count, loop.seed, exclude=asked)
 
-# %% ../../nbs/710_loop.rounds.ipynb #2ebed784
+# %% ../../nbs/710_loop.rounds.ipynb #96da6f04
+def ready(
+    learner: object, # gives predictions
+    warm: bool, # whether each training starts from the model of the round before
+    *strategies: Strategy | None, # what will look at its predictions
+) -> object: # the learner, or one around it
+    "A learner that says what all these strategies look at, or a `ValueError`."
+    learner = equipped(learner, *strategies)
+    for strategy in strategies: check_needs(strategy, learner)
+    if warm and "folds" in getattr(learner, "gives", ()): raise ValueError("a model to start from has seen parts that a fold is to judge; give warm=False")
+    return learner
+
 def check_needs(
     strategy: Strategy | None, # names what it needs in `needs`
     learner: object, # names what it gives in `gives`

@@ -14,14 +14,14 @@ from ..formulas.entropy import entropy
 from ..formulas.reduction import top_mean
 from .strategy import State
 
-# %% ../../nbs/510_strategies.uncertainty.ipynb #35c17f84
+# %% ../../nbs/510_strategies.uncertainty.ipynb #e9b8372d
 @dataclass(frozen=True)
 class Uncertainty:
     "Entropy of the model's opinion [seed A, eq. 1]."
     of: str = "pixels" # "pixels": the most uncertain pixels of the map; "part": the verdict
     share: float = 0.01 # part of the pixels that counts, in [0, 1]
     pointwise = nested = True
-    needs = ("maps",)
+    needs = property(lambda self: ("maps",) if self.of == "pixels" else (), doc="What the learner has to give.")
 
     def score(
         self,

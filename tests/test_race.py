@@ -1,0 +1,56 @@
+"""The race: every method runs under its name, begins as published, and writes its rows once."""
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_seed_b import TRUTH, options  # noqa: F401
+from tiny import tiny
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "experiments"))
+import race
+import seed_b
+
+
+@pytest.fixture
+def small(options, monkeypatch):  # noqa: F811
+    for names in (race.CLASSICAL, race.PRETEXT, race.LEARNED):
+        for name, one in names.items(): monkeypatch.setitem(names, name, tiny(one))
+    options.prefix, options.methods = "race", race.methods
+    return options
+
+
+def test_every_baseline_of_the_book_is_in_the_race():
+    from tiny import public_classes
+    books = {name.rpartition(":")[2] for name, c in public_classes("active_defects.baselines").items() if callable(getattr(c, "score", None))}
+    assert books == {type(one).__name__ for one in (race.CLASSICAL | race.PRETEXT | race.LEARNED).values()} - {"Uncertainty", "LikelyDefect", "Margin"}
+
+
+def test_the_learned_begin_by_chance_and_the_others_with_their_own_order():
+    arms = race.methods(seed_b.LEARNERS["small"][0])
+    assert all(type(arms[name].first).__name__ == "Random" and arms[name].assume == 0 for name in race.LEARNED)
+    assert all(arms[name].first is None and arms[name].assume == 0 for name in race.CLASSICAL | race.PRETEXT)
+    assert {name for name, arm in arms.items() if not arm.warm} == {"maxKL"}
+
+
+@pytest.mark.parametrize("arm", race.methods(seed_b.LEARNERS["small"][0]))
+def test_every_method_finds_its_way_through_the_rounds(small, arm):
+    small.methods = lambda *models: {name: replace(one, rounds=2) for name, one in race.methods(*models).items()}
+    for _ in range(2): seed_b.work(("found", ("ksdd", arm, 0)), small, race.STAGES)
+    table = pd.read_csv(small.results / "race_found.csv")
+    assert table["round"].tolist() == [1, 2] and table.asked.tolist() == [6, 12] and table.method.eq(arm).all()
+
+
+def test_what_stands_beside_the_race_is_written_once(small):
+    for _ in range(2):
+        small.methods, small.prefix = seed_b.arms, "seed_b"
+        seed_b.work(("found", ("ksdd", "SDR", 0)), small)
+        small.methods, small.prefix = race.methods, "race"
+        for stage, job in (("groups", ("ksdd", 0)), ("ahead", ("ksdd", 0)), ("stops", ("ksdd", "SDR", 0)), ("iou", ("ksdd", "entropy", 0))): seed_b.work((stage, job), small, race.STAGES)
+    groups, ahead, stops, iou = (pd.read_csv(small.results / f"race_{name}.csv") for name in ("groups", "ahead", "stops", "iou"))
+    assert groups.filter(like="group").sum(axis=1).eq(TRUTH.table.defective.sum()).all() and groups.score.tolist() == [*race.CLASSICAL, *race.PRETEXT]
+    assert set(ahead.method) == {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT} and (ahead.found <= ahead.left).all() and not ahead.duplicated("key").any()
+    assert iou.percent.tolist() == [10, 20, 30, 60]
+    assert stops["round"].tolist() == [1, 2, 3, 4, 5, 6] and (stops.parts_left + stops.asked.cumsum()).eq(40).all() and (stops.left + stops.found.cumsum()).eq(TRUTH.table.defective.sum()).all()
+    assert stops.stability.notna().tolist() == [False, True, True, True, True, True] and stops.change.notna().tolist() == [False, True, True, True, True, False]
