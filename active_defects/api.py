@@ -48,6 +48,24 @@ from .strategies.sdr import SDR
 from .strategies.strategy import Random, State
 from .strategies.uncertainty import Uncertainty
 
+# %% ../nbs/990_api.ipynb #2cedeee5
+from .activeml import Query
+from .baselines.badge import Badge
+from .baselines.bald import BALD, BatchBALD
+from .baselines.coreset import Coreset
+from .baselines.dsal import DSAL
+from .baselines.gradient_norm import GradientNorm
+from .baselines.kmeans import KMeans
+from .baselines.laplacian import Laplacian
+from .baselines.learning_loss import LearningLoss
+from .baselines.max_kl import MaxKL
+from .baselines.patch_pca import PatchPCA
+from .baselines.pt4al import PT4AL
+from .baselines.suggestive import SuggestiveAnnotation
+from .baselines.ta_vaal import TAVAAL
+from .baselines.teacher_student import TeacherStudent
+from .baselines.vaal import VAAL
+
 # %% ../nbs/990_api.ipynb #c107375c
 from .studio.canvas import Canvas
 from .studio.coco import read_coco, to_coco, write_coco
@@ -58,11 +76,13 @@ from .studio.lightly import read_lightly, send_to_lightly, to_lightly
 from .studio.report import write_report
 from .studio.session import Session
 
-# %% ../nbs/990_api.ipynb #a77bde8b
-__all__ = ["AverageMargin", "Blend", "Calibrated", "Canvas", "Folds", "LabelStore", "LabelStudio", "Labels", "LeastConfidence", "LikelyDefect", "Loop",
-           "MSMR", "Margin", "MedianDeviation", "PixelLearner", "Pool", "Prediction", "PseudoMasks", "Random", "ReconstructionError",
-           "ReconstructionLearner", "SDR", "Schedule", "SegDecLearner", "Session", "State", "SupervisedReconstructionLearner", "TruthOracle", "UNetLearner",
-           "Uncertainty", "agreement", "disagreements", "group_folds", "hold_out", "learning_curve", "open_label_studio", "plot_learning_curve",
-           "read_anomaly_folders", "read_coco", "read_cvat", "read_dagm", "read_folder", "read_ksdd", "read_ksdd2", "read_label_studio", "read_lightly",
-           "read_magnetic_tile", "read_mvtec", "read_rsdds", "score_in_pieces", "select", "send_to_lightly", "stand_in_categories", "synth_surfaces",
-           "to_coco", "to_cvat", "to_label_studio", "to_lightly", "weaken", "write_coco", "write_cvat", "write_label_studio", "write_report"]
+# %% ../nbs/990_api.ipynb #a509b45a
+__all__ = ["AverageMargin", "BALD", "Badge", "BatchBALD", "Blend", "Calibrated", "Canvas", "Coreset", "DSAL", "Folds", "GradientNorm", "KMeans",
+           "LabelStore", "LabelStudio", "Labels", "Laplacian", "LearningLoss", "LeastConfidence", "LikelyDefect", "Loop", "MSMR", "Margin", "MaxKL",
+           "MedianDeviation", "PT4AL", "PatchPCA", "PixelLearner", "Pool", "Prediction", "PseudoMasks", "Query", "Random", "ReconstructionError",
+           "ReconstructionLearner", "SDR", "Schedule", "SegDecLearner", "Session", "State", "SuggestiveAnnotation", "SupervisedReconstructionLearner",
+           "TAVAAL", "TeacherStudent", "TruthOracle", "UNetLearner", "Uncertainty", "VAAL", "agreement", "disagreements", "group_folds", "hold_out",
+           "learning_curve", "open_label_studio", "plot_learning_curve", "read_anomaly_folders", "read_coco", "read_cvat", "read_dagm", "read_folder",
+           "read_ksdd", "read_ksdd2", "read_label_studio", "read_lightly", "read_magnetic_tile", "read_mvtec", "read_rsdds", "score_in_pieces", "select",
+           "send_to_lightly", "stand_in_categories", "synth_surfaces", "to_coco", "to_cvat", "to_label_studio", "to_lightly", "weaken", "write_coco",
+           "write_cvat", "write_label_studio", "write_report"]

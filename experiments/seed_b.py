@@ -1,10 +1,10 @@
 """Seed B, measured: SID4DS from the cold start to almost all defects found, beside the scores it competes with.
 
-    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws iou] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
+    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws sight iou] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
 
 Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again.
 Writes into nbs/results: seed_b_found.csv (one row per run and round), seed_b_kinds.csv (the same per kind of flaw), seed_b_groups.csv (defects in ten groups of the first ranking),
-seed_b_next.csv (from one state: what each score would find next), seed_b_draws.csv (the first ranking of the magnetic tiles, over many pools), seed_b_iou.csv (held-out groups), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
+seed_b_next.csv (from one state: what each score would find next), seed_b_draws.csv (the first ranking of the magnetic tiles, over many pools), seed_b_sight.csv (what M sees of each kind of flaw), seed_b_iou.csv (held-out groups), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
 import argparse
 import logging
 import time
@@ -34,15 +34,14 @@ from active_defects.data.splits import hold_out
 from active_defects.data.store import LabelStore
 from active_defects.formulas.contracts import seed_of
 from active_defects.formulas.metrics import found_by_group, found_curve, pooled_iou
-from active_defects.learners.reconstruction import ReconstructionLearner, worst_pixels
+from active_defects.learners.reconstruction import ReconstructionLearner, batch_pixel_errors
 from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.shelf import Shelf, model_key
 from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner
-from active_defects.learners.training import Schedule, half_precision
+from active_defects.learners.training import Schedule
 from active_defects.loop.experiment import add_row, locked, read_rows
 from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.rounds import Loop, shows_defect
-from active_defects.models.hiding import hide_each
 from active_defects.models.losses import segmentation_loss
 from active_defects.strategies.blend import Blend
 from active_defects.strategies.likely_defect import LikelyDefect
@@ -170,7 +169,7 @@ def groups(job, options):
     pool, truth = parts(name, options.data)
     loop, _ = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
     m, defective, done = loop.first.learner, truth.table.defective.astype(bool), set(read_rows(options.results / f"{options.prefix}_groups.csv").key)
-    for score, strategy in {"MSMR": loop.first, "MSMR, worst block": replace(loop.first, hide="blocks"), "random mask": ReconstructionError(m), "nothing hidden": ReconstructionError(m, "nothing"), "random": Random()}.items():
+    for score, strategy in {"MSMR": loop.first, "MSMR, worst block": replace(loop.first, hide="blocks"), "MSMR, dark side": replace(loop.first, side="dark"), "random mask": ReconstructionError(m), "nothing hidden": ReconstructionError(m, "nothing"), "random": Random()}.items():
         if (key := key_of(settings(options), name, seed, score)) in done: continue
         start = time.perf_counter()
         counts = found_by_group(defective, strategy.score(loop.state(0)), 10, seed)
@@ -182,16 +181,6 @@ def groups(job, options):
 DRAWS, DEFECTS = 50, 50
 
 
-def dark_errors(model, images, masks):
-    "`batch_pixel_errors`, but only where a pixel is darker than M's guess of it."
-    device, hidden, found = next(model.network.parameters()).device, torch.from_numpy(masks), []
-    for part in images.split(max(1, 128 // len(masks))):
-        with torch.inference_mode(), half_precision(device):
-            guess = model.network(hide_each(part.to(device), hidden.to(device)).contiguous(memory_format=torch.channels_last)).float().unflatten(0, (len(part), len(masks))).cpu()
-        found.append((((guess - part[:, None]).clamp(min=0) ** 2).mean(dim=2) * hidden).sum(dim=1) / hidden.sum(dim=0))
-    return torch.cat(found).numpy()
-
-
 def draws(job, options):
     "Share found in the first tenth, fifth and third of `DRAWS` pools with other defects, and how well each kind stands out from the good parts."
     name, seed = job
@@ -199,11 +188,11 @@ def draws(job, options):
     everything, truth = parts(f"{name}, all", options.data)
     loop, _ = loop_of(options, name, "SDR", seed, parts(name, options.data)[0], SETS[name][1], key_of("found", name, "SDR", seed))
     learner = loop.first.learner
-    model, masks = loop.state(0).model("M", learner), loop.first.masks()
+    model = loop.state(0).model("M", learner)
     def of_m(score): return lambda: np.concatenate([score(images) for _, images in stream(everything, learner.size, learner.channels)])
     ways = {"MSMR": of_m(partial(loop.first.score_images, model)), "MSMR, worst block": of_m(partial(replace(loop.first, hide="blocks").score_images, model)),
-            "MSMR, dark side": of_m(lambda images: worst_pixels(model, dark_errors(model, images, masks), loop.first.share, loop.first.place, loop.first.image)),
-            "MSMR, dark side, not relative": of_m(lambda images: worst_pixels(model, dark_errors(model, images, masks), loop.first.share, 0, 0))}
+            "MSMR, dark side": of_m(partial(replace(loop.first, side="dark").score_images, model)),
+            "MSMR, dark side, not relative": of_m(partial(replace(loop.first, side="dark", place=0, image=0).score_images, model))}
     facts = truth.table
     good, usable = facts.index[~facts.defective.astype(bool)], facts[facts.defective.astype(bool) & facts.maskable.astype(bool)]
     for score, way in ways.items():
@@ -221,6 +210,39 @@ def draws(job, options):
                 shares = 100 * drawn.le(p / 100).sum() / drawn.notna().sum()
                 numbers |= {f"top{p}": round(shares.mean(), 1), f"top{p}_low": round(shares.quantile(0.025), 1), f"top{p}_high": round(shares.quantile(0.975), 1)}
             add_row(options.results / f"{options.prefix}_draws.csv", dict(key=key_of(settings(options), name, seed, score, kind), data="magnetic tiles, all", seed=seed, score=score, kind=kind, defects=len(those), good=len(good)) | numbers | origin(options, None))
+
+
+# ---- what M sees of each kind of flaw
+
+RIM, SOME = 4, 200  # pixels of the outer frame; good parts looked at
+
+
+def sight(job, options):
+    "How far M's error stands out inside the masks, kind by kind, and where its worst pixels are; medians over the parts, shares of pixels as means."
+    name, seed = job
+    if key_of(settings(options), name, seed, "good") in set(read_rows(options.results / f"{options.prefix}_sight.csv").key): return
+    everything, truth = parts(f"{name}, all", options.data)
+    loop, _ = loop_of(options, name, "SDR", seed, parts(name, options.data)[0], SETS[name][1], key_of("found", name, "SDR", seed))
+    m, facts = loop.first.learner, truth.table
+    model, hidden, rows = loop.state(0).model("M", m), loop.first.masks(), []
+    looked = everything[[*facts.index[~facts.defective.astype(bool)][:SOME], *facts.index[facts.defective.astype(bool) & facts.maskable.astype(bool)]]]
+    rim = np.ones((m.size, m.size), bool)
+    rim[RIM:-RIM, RIM:-RIM] = False
+    for ids, images in stream(looked, m.size, m.channels):
+        dark, bright = (batch_pixel_errors(model, images, hidden, side=side) for side in ("dark", "bright"))
+        for i, image, below, above in zip(ids, images[:, 0].numpy(), dark, bright):
+            error = below + above
+            worst = np.argsort(-(error / np.sqrt(model.network.typical.numpy())).ravel())[:round(m.size ** 2 * loop.first.share)]
+            row = dict(kind=facts.category[i], bright=(above > below).ravel()[worst].mean())
+            if facts.defective[i]:
+                mask = resize(np.float32(mask_of(truth, i, everything.images[i].shape[:2])), (m.size, m.size))
+                inside, outside = mask >= min(0.5, mask.max()), mask <= 0.05
+                row |= dict(area=100 * mask.mean(), ratio=error[inside].mean() / error[outside].mean(), darker=image[outside].mean() - image[inside].mean(), rim=rim[inside].mean(), hit=inside.ravel()[worst].mean())
+            rows.append(row)
+    by = pd.DataFrame(rows).groupby("kind")
+    means, medians = by.mean().round(3), by.median().round(3)
+    for kind, count in by.size().items():
+        add_row(options.results / f"{options.prefix}_sight.csv", dict(key=key_of(settings(options), name, seed, kind), data="magnetic tiles, all", seed=seed, kind=kind, parts=int(count)) | medians.loc[kind, ["area", "ratio", "darker"]].to_dict() | means.loc[kind, ["rim", "hit", "bright"]].to_dict() | origin(options, None))
 
 
 # ---- how good a segmenter the labels make, on groups held out
@@ -275,7 +297,7 @@ def losses(job, options):
 
 # ---- the plan
 
-STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "draws": draws, "iou": iou}
+STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "draws": draws, "sight": sight, "iou": iou}
 
 
 def jobs_of(options):
@@ -285,7 +307,8 @@ def jobs_of(options):
         for arm in names: yield from (("found", (name, arm, seed)) for seed in options.seeds)
         for stage in ("next", "groups"): yield from ((stage, (name, seed)) for seed in options.seeds)
         yield "losses", (name, options.seeds[0])
-        if name == "tiles": yield from (("draws", (name, seed)) for seed in options.seeds)
+        if name == "tiles":
+            for stage in ("draws", "sight"): yield from ((stage, (name, seed)) for seed in options.seeds)
         for arm in ("SDR", "random", "all labels"): yield from (("iou", (name, arm, seed)) for seed in options.seeds)
 
 

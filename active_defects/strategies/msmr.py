@@ -17,7 +17,7 @@ from ..formulas.masked_error import block_masks, turn_masks
 from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors, worst_pixels
 from .strategy import State
 
-# %% ../../nbs/530_strategies.msmr.ipynb #a792830d
+# %% ../../nbs/530_strategies.msmr.ipynb #d720aee7
 @dataclass(frozen=True)
 class MSMR:
     "Maximum sequential mask reconstruction error [seed B, eq. 3], by default with patches in turn."
@@ -28,6 +28,7 @@ class MSMR:
     repeats: int = 2 # times to go through all patches; for "patches"
     place: float = 0.5 # power of the error typical for a place to divide by, in [0, 1]; for "patches"
     image: float = 0.5 # power of the image's own mean error to divide by, in [0, 1]; for "patches"
+    side: str = "both" # "dark": only pixels darker than guessed count; "bright": only brighter ones; for "patches"
     across: int = 4 # blocks along each side; Z = across ** 2, open in the paper [SPEC B2]; for "blocks"
     region: str = "block" # where errors count: the hidden "block", the "full" image, the "visible" rest [SPEC B1]; for "blocks"
     pointwise = nested = suspicion = True
@@ -55,7 +56,7 @@ class MSMR:
     ) -> np.ndarray: # one score per image, (n,)
         "The worst block's error, or the worst pixels' against the typical one."
         if self.hide == "blocks": return batch_block_errors(model, images, self.masks(), self.region).max(axis=1)
-        return worst_pixels(model, batch_pixel_errors(model, images, self.masks()), self.share, self.place, self.image)
+        return worst_pixels(model, batch_pixel_errors(model, images, self.masks(), side=self.side), self.share, self.place, self.image)
 
     def masks(self) -> np.ndarray: # bool, (Z, size, size), True where hidden
         "The sequence of masks that every image goes through."
