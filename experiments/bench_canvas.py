@@ -23,8 +23,8 @@ from active_defects.data.folders import read_folder
 from active_defects.data.store import LabelStore
 from active_defects.learners.pixel import PixelLearner
 from active_defects.loop.rounds import Loop
-from active_defects.studio.canvas import Canvas, joined
-from active_defects.studio.screen import unpack_mask
+from active_defects.studio.canvas import Canvas
+from active_defects.studio.screen import javascript, joined, unpack_mask
 
 RESULT = Path(__file__).resolve().parent.parent / "nbs" / "results" / "bench_canvas.csv"
 TARGETS = {"stroke, per move event (95 %)": (2048, 16), "saving a mask": (4096, 150), "opening the next part (sent ahead)": (4096, 300)}
@@ -74,6 +74,7 @@ def python_side(side, mask, times, folder):
     rng = np.random.default_rng(0)
     for k in range(times + 1): Image.fromarray(rng.integers(110, 140, (side, side), dtype=np.uint8)).save(pictures / f"part{k}.png", compress_level=1)
     loop = Loop(read_folder(pictures, progress=False)[0], LabelStore(folder / f"{side}.db"), PixelLearner(), MedianDeviation(), batch=times + 1)
+    loop.ask()
     canvas = Canvas(loop, "bench")
     canvas.send = lambda message, buffers=None: None
     opened, saved = [], []
@@ -98,7 +99,7 @@ def main():
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         for side in options.sides:
             page = browser.new_page(viewport=dict(width=1000, height=700))
-            seen = page.evaluate(PAGE, [joined("painting.js"), joined("easel.js"), side, options.times])
+            seen = page.evaluate(PAGE, [joined(javascript("painting.js")), joined(javascript("easel.js")), side, options.times])
             page.close()
             opened, saved = python_side(side, seen["mask"], options.times, Path(folder))
             values = {"stroke, per move event (95 %)": np.repeat(min(seen["moves"]), 2), "saving a mask": min(seen["pack"]) + saved, "opening another part": min(seen["open"]) + opened, "opening the next part (sent ahead)": np.repeat(min(seen["open"]), 2)}

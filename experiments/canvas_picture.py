@@ -18,7 +18,8 @@ from active_defects.learners.segmenter import UNetLearner
 from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.rounds import Loop
 from active_defects.strategies.likely_defect import LikelyDefect
-from active_defects.studio.canvas import Canvas, joined, part_message, reply
+from active_defects.studio.canvas import Canvas, part_message, reply
+from active_defects.studio.screen import javascript, joined
 from active_defects.studio.session import Session, compare, part_of
 
 RESULT = Path(__file__).resolve().parent.parent / "nbs" / "howto" / "canvas.png"
@@ -62,7 +63,7 @@ def main():
         browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         page = browser.new_page(viewport=dict(width=1060, height=900), color_scheme="dark" if options.dark else "light")
         page.goto("about:blank")
-        page.evaluate(PAGE, [joined("canvas.js"), Canvas._css, messages()])
+        page.evaluate(PAGE, [joined(javascript("canvas.js")), Canvas._css, messages()])
         page.wait_for_selector("[data-part]")
         page.wait_for_timeout(300)
         page.locator(".ad-canvas").screenshot(path=str(RESULT))

@@ -38,12 +38,13 @@ def curves(
     if not len(known): raise ValueError(f"none of the {len(choices)} choices has a row yet; run the plan first, or look whether the two tables belong together")
     return known.groupby(list(by), sort=False, dropna=False).value.agg(["mean", "std", "count"]).reset_index()
 
-# %% ../../nbs/740_loop.comparison.ipynb #dafb3c7e
+# %% ../../nbs/740_loop.comparison.ipynb #49e3cbda
 def plot_methods(
     table: pd.DataFrame, # from `curves`, of one K: columns method, n, mean, std, count
     lines: Iterable[str] = ("all masks", "no masks"), # methods drawn as a line with a band, since they do not choose
     metric: str = "AP", # name on the axis
     order: Iterable[str] = (), # methods in the order of colors and shapes, so that two figures agree; others follow
+    over: str = "masks (N)", # what `n` counts, name on the axis
 ) -> "Plot": # points with error bars, moved apart at each N
     "Mean ± standard deviation of each method over the number of masks [Active learning with mixed supervision, Figs. 1 and 2]."
     from active_defects.formulas.figures import PALETTE, Plot
@@ -51,17 +52,17 @@ def plot_methods(
     looks, places = list(dict.fromkeys([*order, *free.method])), np.unique(free.n.to_numpy(float))
     methods = [method for method in looks if method in set(free.method)]
     step = (np.diff(places).min() if len(places) > 1 else 1.0) / (len(methods) + 1)
-    figure = Plot(alt=f"{metric} over the number of masks. " + "; ".join(f"{m}: " + ", ".join(f"{mean:.3f} at {n:g}" for n, mean in zip(t.n, t["mean"])) for m, t in table.groupby("method", sort=False)))
+    figure = Plot(alt=f"{metric} over {over}. " + "; ".join(f"{m}: " + ", ".join(f"{mean:.3f} at {n:g}" for n, mean in zip(t.n, t["mean"])) for m, t in table.groupby("method", sort=False)))
     for j, method in enumerate(methods):
         points = free[free.method == method]
         figure.add_scatter(x=(points.n + step * (j - (len(methods) - 1) / 2)).tolist(), y=points["mean"].tolist(), name=method, mode="markers", customdata=points[["n", "count"]].to_numpy().tolist(),
-                           error_y=dict(array=points["std"].fillna(0).tolist(), thickness=1.5, width=3), hovertemplate="%{y:.3f}, N = %{customdata[0]}, %{customdata[1]} repeats",
+                           error_y=dict(array=points["std"].fillna(0).tolist(), thickness=1.5, width=3), hovertemplate="%{y:.3f} at %{customdata[0]}, %{customdata[1]} repeats",
                            marker=dict(color=PALETTE[(k := looks.index(method)) % len(PALETTE)], size=8, symbol=["circle", "square", "diamond", "cross", "x", "triangle-up", "star"][k % 7]))
     for row in table[table.method.isin(list(lines))].itertuples():
         dash = "dash" if row.method == list(lines)[0] else "dot"
         figure.add_hline(y=row.mean, line_dash=dash, line_color="#7a7a7a", line_width=1, annotation_text=row.method, annotation_position="bottom right")
         if row.std > 0: figure.add_hrect(y0=row.mean - row.std, y1=row.mean + row.std, fillcolor="#7a7a7a", opacity=0.12, line_width=0)
-    return figure.update_layout(xaxis_title="masks (N)", yaxis_title=metric, xaxis_tickvals=places.tolist(), legend=dict(orientation="h", y=-0.3, x=0), height=380)
+    return figure.update_layout(xaxis_title=over, yaxis_title=metric, xaxis_tickvals=places.tolist(), legend=dict(orientation="h", y=-0.3, x=0), height=380)
 
 # %% ../../nbs/740_loop.comparison.ipynb #09eb32b5
 def group_interval(
