@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 STATE = { pwd; cat settings.ini setup.py pyproject.toml; } | cksum
 DATA :=
 
-.PHONY: demo test test-gpu prepare env clean-env
+.PHONY: demo test test-gpu prepare preview docs lab times env clean-env
 
 demo: env ## rank, label and report on the small world, or on DATA=an archive or a folder; writes into demo/
 	.venv/bin/active-defects demo $(if $(DATA),--data '$(DATA)')
@@ -26,6 +26,18 @@ test-gpu: env ## the notebooks with their cuda cells, where a GPU is found
 
 prepare: env ## after editing a notebook: clean, export, copy JavaScript, write the lists of chapters
 	.venv/bin/python tests/prepare.py
+
+preview: env ## the whole book as HTML in _preview/, without Quarto
+	.venv/bin/python tests/preview.py
+
+docs: env ## the site in _docs/, with Quarto
+	.venv/bin/python tests/docs.py
+
+lab: env ## JupyterLab at the first chapter
+	.venv/bin/jupyter lab nbs/$(notdir $(firstword $(sort $(wildcard nbs/[0-9]*.ipynb))))
+
+times: env ## measure how long each notebook runs, where its code has changed
+	.venv/bin/python tests/times.py
 
 env:
 	@if [ "$$($(STATE))" != "$$(cat $(STAMP) 2>/dev/null)" ]; then \

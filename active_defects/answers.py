@@ -5,32 +5,31 @@
 # %% auto #0
 __all__ = ['answer_mask', 'part_names', 'read_verdicts', 'judged', 'Answers', 'read_answers', 'news']
 
-# %% ../nbs/904_answers.ipynb #815bdbaa
+# %% ../nbs/904_answers.ipynb #7dc33fc6
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from .data.folders import LazyImages, read_image
+from .data.folders import LIMIT, LazyImages, opened, read_image
 from .data.labels import Labels
-from .data.packed_masks import decode_mask
-from .data.store import LabelStore
-from .studio.handover import VERDICTS, verdict_of
+from .data.store import LabelStore, StoredMasks, moment
+from .studio.handover import verdict_of
+from .studio.queue import VERDICTS, word_of
 
-# %% ../nbs/904_answers.ipynb #08764344
+# %% ../nbs/904_answers.ipynb #f3c032b9
 def answer_mask(
     path: str | Path, # picture file, black and white, 1, 8 or 16 bit; of color pictures the brightest channel counts
+    limit_pixels: int = LIMIT, # larger pictures are refused before they are decoded, pixels
 ) -> np.ndarray: # (H, W), bool, True on the defect
     "The mask in a file: what is brighter than half of the file's range."
-    levels = read_image(path)
-    with Image.open(path) as picture:
-        if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:
-            raise ValueError(f"{path} is transparent in places, and what that means is not clear; save it in black and white")
+    levels = read_image(path, limit_pixels)
+    with opened(path, limit_pixels) as picture: clear = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    if clear: raise ValueError(f"{path} is transparent in places, and what that means is not clear; save it in black and white")
     bright = levels if levels.ndim == 2 else levels.max(axis=2)
     mask = bright > 0.5
     if not mask.any() and bright.any():
@@ -62,30 +61,30 @@ def read_verdicts(
     table = table[["id", "verdict"]].fillna("").apply(lambda column: column.str.strip())
     return table[table.verdict != ""].assign(verdict=lambda t: t.verdict.str.lower())
 
-# %% ../nbs/904_answers.ipynb #cb04d4cc
+# %% ../nbs/904_answers.ipynb #69c2e015
 def judged(
     path: Path | None, # mask file; None: none was drawn
     word: str | None, # verdict; None: none was given
     shape: Callable[[], tuple[int, int]], # gives (H, W) of the part's picture, pixels; called where there is a mask
+    read: Callable[[Path], np.ndarray] = answer_mask, # gives the mask in a file
 ) -> tuple[bool | None, bool, bool]: # defective (None: skipped), whether the file shows a defect, whether one could be drawn
     "What a mask and a verdict say together."
     shows = None
     if path is not None:
-        mask, expected = answer_mask(path), tuple(shape())
+        mask, expected = read(path), tuple(shape())
         if mask.shape != expected: raise ValueError(f"{path} has {mask.shape[1]} x {mask.shape[0]} pixels, its picture {expected[1]} x {expected[0]}; draw it on the picture at its own size")
         shows = bool(mask.any())
     defective, drawable = verdict_of(word, shows, str(path))
     return defective, bool(shows), drawable
 
-# %% ../nbs/904_answers.ipynb #39967137
+# %% ../nbs/904_answers.ipynb #9fce72c6
 @dataclass(frozen=True)
 class Answers:
     "What was said, and what could not be used."
-    labels: Labels # answers about known parts, masks read when they are needed
+    labels: Labels # answers about known parts, masks read when they are needed; a column `time` says when, where the answers tell (seconds since 1970)
     rejected: pd.DataFrame # columns answer (a file, or a row of a table) and reason
-    written: dict[str, float] # id -> when it was said, or when the file that says so was last written, seconds since 1970
+    written: dict[str, float] # id -> when the file that says so was last written, seconds since 1970
     files: dict[str, tuple[Path, ...]] = field(default_factory=dict) # id -> the files that say so, where they do not tell who
-    dated: frozenset[str] = frozenset() # ids whose time is that of the answer, not of a file
     silent: tuple[str, ...] = () # ids of pictures without a mark or a word, which were not counted
     people: tuple[str, ...] = () # who answered, where the one that was asked for did not
     others: tuple[Labels, ...] = () # what other people said about the same parts before, earlier first
@@ -96,30 +95,34 @@ def read_answers(
     shape: Callable[[str], tuple[int, int]], # id -> (H, W) of its picture, pixels
     annotator: str = "person", # who says so
     seconds: float = 0.0, # time per answer, seconds
+    limit_pixels: int = LIMIT, # larger masks are refused, pixels
 ) -> Answers: # labels and what was rejected
     "The answers in a folder or a table."
-    ids = list(ids)
+    ids, read = list(ids), partial(answer_mask, limit_pixels=limit_pixels)
     masks, words, files, rejected = _collected(Path(source), part_names(ids), set(ids))
     verdicts, drawn, undrawable = {}, {}, []
     for i in dict.fromkeys([*masks, *words]):
-        try: verdicts[i], shows, drawable = judged(masks.get(i), words.get(i), lambda: shape(i))
+        try: verdicts[i], shows, drawable = judged(masks.get(i), words.get(i), lambda: shape(i), read)
         except ValueError as error:
             rejected.append((str(masks.get(i, i)), str(error)))
+            if i in masks and i in words and repr(words[i]) not in str(error): rejected.append((i, _falls_too(i, words[i])))
             continue
         if shows: drawn[i] = masks[i]
         if not drawable: undrawable.append(i)
-    labels = Labels.of(verdicts, LazyImages(drawn, answer_mask), annotator, seconds)
+    labels = Labels.of(verdicts, LazyImages(drawn, read), annotator, seconds)
     labels = Labels(labels.table.assign(maskable=~labels.ids.isin(undrawable)), labels.masks)
     files = {i: tuple(files[i]) for i in labels.ids}
     written = {i: max(file.stat().st_mtime for file in some) for i, some in files.items()}
     return Answers(labels, pd.DataFrame(rejected, columns=["answer", "reason"]), written, files)
 
-# %% ../nbs/904_answers.ipynb #216a09d5
+# %% ../nbs/904_answers.ipynb #e6ad7462
 _MASKS, _LOSSY = (".png", ".bmp", ".tif", ".tiff"), (".jpg", ".jpeg")
 
 def _collected(source, names, known):
     if not source.exists(): raise ValueError(f"{source} does not exist; give a folder of masks, or a CSV file with the columns id,verdict")
     files = [source] if source.is_file() else sorted(f for f in source.rglob("*") if f.suffix.lower() in (*_MASKS, *_LOSSY, ".csv") and not f.name.startswith("."))
+    if source.is_file() and source.suffix.lower() in (".json", ".xml", ".zip"):
+        raise ValueError(f"{source} looks like the export of a tool, not like a table; say which one: --from coco, --from label-studio or --from cvat")
     if not files or (source.is_file() and source.suffix.lower() != ".csv"):
         raise ValueError(f"no answers in {source}; put one PNG per part there, called like the part: white on the defect, all black for a good part")
     masks, words, said_in, rejected = {}, {}, {}, []
@@ -139,12 +142,16 @@ def _collected(source, names, known):
         for i in entered: said_in.setdefault(i, []).append(file)
     return masks, words, said_in, rejected
 
+def _falls_too(i, word):
+    also = "" if word in VERDICTS else f", and {word!r} is none of {', '.join(VERDICTS)}"
+    return f"{i}: the verdict {word!r} is not taken either, for it may mean what that mask shows; mend the mask or take it away{also}"
+
 def _enter(found, i, what, where, rejected):
     if not i: rejected.append((where, f"{where} names no part, or more than one; call it like the id in the queue, with folders or __ for slashes"))
     elif found.setdefault(i, what) != what: rejected.append((where, f"{where} is a second answer about {i!r}; the first, {found[i]}, is kept"))
     return i
 
-# %% ../nbs/904_answers.ipynb #56f608f3
+# %% ../nbs/904_answers.ipynb #dfa67975
 def news(
     store: LabelStore, # what was said before
     answers: Answers, # what is said now
@@ -152,19 +159,18 @@ def news(
     taken: Mapping[str, str] | None = None, # id -> from whom its file was taken before; None: from nobody
 ) -> list[str]: # ids of `answers` that are worth writing down
     "The answers that are not known already."
-    waiting, labels, taken = set(unanswered), answers.labels, taken or {}
-    def known(i: str) -> bool:
-        said, person = store.db.run("select annotator, time, defective, maskable, mask from answer where sample = ? order by number", i), labels.table.annotator[i]
-        same = [_same(labels, i, *answer) for _, _, *answer in said]
-        if any(like for like, (who, *_) in zip(same, said) if who == taken.get(i)): return True
-        own = [like for like, (who, *_) in zip(same, said) if who == person]
-        if not any(own): return False
-        if answers.written[i] <= datetime.fromisoformat(said[-1][1]).timestamp() + 0.001: return True
-        return own[-1] and i not in waiting and (i not in answers.dated or said[-1][0] == person)
-    return [i for i in labels.ids if not known(i)]
+    waiting, labels, taken, said = set(unanswered), answers.labels, taken or {}, {}
+    for row in store.log(labels.ids).itertuples(): said.setdefault(row.sample, []).append(row)
+    def known(i: str, now: object) -> bool:
+        like = [row for row in said.get(i, ()) if _same(store, labels, i, now, row)]
+        own, when = [row for row in like if row.annotator == now.annotator], getattr(now, "time", None)
+        if any(row.annotator == taken.get(i) for row in like): return True
+        if not own: return False
+        last = own[-1] is [row for row in said[i] if row.annotator == now.annotator][-1] and i not in waiting
+        if pd.notna(when): return own[-1].time >= moment(when) or last and own[-1] is said[i][-1]
+        return last or said[i][-1].time >= moment(answers.written[i])
+    return [i for i, now in zip(labels.ids, labels.table.itertuples()) if not known(i, now)]
 
-def _same(labels, i, defective, maskable, png):
-    now = labels.table.loc[i]
-    if (bool(now.maskable), i in labels.masks) != (bool(maskable), png is not None): return False
-    if (None if pd.isna(now.defective) else int(now.defective)) != defective: return False
-    return png is None or np.array_equal(decode_mask(png), labels.masks[i])
+def _same(store, labels, i, now, row):
+    if (word_of(now.defective, now.maskable), i in labels.masks) != (word_of(row.defective, row.maskable), row.has_mask): return False
+    return not row.has_mask or np.array_equal(StoredMasks(store.db, {i: row.number}, store.limit_pixels)[i], labels.masks[i])

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['score_in_pieces']
 
-# %% ../nbs/900_pieces.ipynb #d89128a1
+# %% ../nbs/900_pieces.ipynb #209f9d3e
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -41,8 +42,11 @@ def _scored(strategy: Strategy, state: State, pieces: list[pd.Index], workers: i
     else:
         with ProcessPoolExecutor(workers, get_context("spawn"), _hold, (strategy, state)) as processes: yield from processes.map(_score_held, pieces[1:])
 
-# %% ../nbs/900_pieces.ipynb #fe297ac6
+# %% ../nbs/900_pieces.ipynb #510b4c57
 _held: dict[str, object] = {}
 
-def _hold(strategy, state): _held.update(strategy=strategy, state=state)
+def _hold(strategy, state):
+    logging.getLogger("active_defects").setLevel(logging.ERROR)
+    _held.update(strategy=strategy, state=state)
+
 def _score_held(ids): return _held["strategy"].score(_held["state"].piece(ids))

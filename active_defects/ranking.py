@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['read_through', 'Unlabeled', 'Ranking', 'rank_pool', 'skipped_file', 'rank_folder']
 
-# %% ../nbs/906_ranking.ipynb #c452666a
+# %% ../nbs/906_ranking.ipynb #4f4cb6ac
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .data.atomic import write_whole
-from .data.folders import BadImage, read_folder
+from .data.folders import LIMIT, BadImage, read_folder
 from .data.labels import Labels
 from .data.pool import Pool
 from .formulas.contracts import ranked, require_scores
@@ -95,7 +95,7 @@ def rank_pool(
 
 def _models(shelf): return set() if shelf is None else {file.stem for file in shelf.glob("*.safetensors")}
 
-# %% ../nbs/906_ranking.ipynb #c9a3fc03
+# %% ../nbs/906_ranking.ipynb #31bbe93b
 def skipped_file(
     out: str | Path, # CSV file of a ranking
 ) -> Path: # CSV file that lists what was left out of it
@@ -111,11 +111,13 @@ def rank_folder(
     keep: str | Path | None = None, # folder for models; None: beside `out`, called like it
     workers: int = 1, # processes
     progress: bool = False, # show bars
+    limit_pixels: int = LIMIT, # larger pictures are left out, pixels
 ) -> Ranking: # best first
     "Rank a folder and write ranking and skipped files."
     out = Path(out)
     if out.is_dir() or not out.name: raise ValueError(f"{out} is a folder; name the file to write, such as {out / 'ranking.csv'}")
-    pool, unusable = read_folder(folder, progress=progress)
+    if not (above := out.absolute().parent.parent).exists(): raise ValueError(f"{out.parent} cannot be made, for there is no {above}; check the spelling, or make that folder first")
+    pool, unusable = read_folder(folder, limit_pixels=limit_pixels, progress=progress)
     pool, broken, fingerprint = read_through(pool, progress=progress)
     skipped = pd.concat([unusable, broken], ignore_index=True)
     write_whole(skipped_file(out), lambda file: skipped.to_csv(file, index=False))

@@ -1,11 +1,11 @@
 """The race: every baseline beside SID4DS, with the same segmenter, on the same pools.
 
-    python experiments/race.py [--data ../shared/data] [--stage found ahead groups stops iou] [--sets ksdd tiles] [--arms entropy …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER]
+    python experiments/race.py [--data ../shared/data] [--stage found ahead groups stops picks iou] [--sets ksdd tiles] [--arms entropy …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER]
 
 SDR, S's own confidence, MSMR alone and chance run in seed_b.py, with the same learners, pools and batches; both commands share the folder --keep, and the page puts their rows side by side.
 Every method here begins as it was published: with parts chosen by chance, or with its own order where it needs no labels. The lead methods run with all seeds, the others with the first one. What has a row is not done again.
 Writes into nbs/results: race_found.csv and race_kinds.csv (one row per run and round), race_ahead.csv (from the same labels: what each method would find next), race_groups.csv (defects in ten groups of first rankings),
-race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_iou.csv (held-out groups)."""
+race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv (held-out groups)."""
 from copy import copy
 from dataclasses import replace
 
@@ -25,6 +25,7 @@ from active_defects.baselines.suggestive import SuggestiveAnnotation
 from active_defects.baselines.ta_vaal import TAVAAL
 from active_defects.baselines.teacher_student import TeacherStudent
 from active_defects.baselines.vaal import VAAL
+from active_defects.formulas.contracts import ranked
 from active_defects.formulas.metrics import found_by_group
 from active_defects.formulas.selection import select
 from active_defects.learners.pretext import PretextLearner
@@ -37,6 +38,7 @@ from active_defects.strategies.sdr import SDR
 from active_defects.strategies.msmr import MSMR
 from active_defects.strategies.strategy import Random, equipped
 from active_defects.strategies.uncertainty import Uncertainty
+from active_defects.studio.explore_picks import small_question
 
 import seed_b
 from seed_b import SETS, Arm, key_of, loop_of, origin, settings
@@ -105,7 +107,20 @@ def stops(job, options):
                 most_left=round(most_left(found, len(record.asked), len(left)), 1), stability=stability.round(4).get(record.number), change=change.round(4).get(record.number)) | origin(options, None))
 
 
-STAGES = {"found": seed_b.found, "ahead": ahead, "groups": groups, "stops": stops, "iou": seed_b.iou}
+def picks(job, options):
+    "The first eight parts that each method asks about in the small world of `explore_picks`, in its second round: for looking, not for counting."
+    _, seed = job
+    done, (state, truth) = set(read_rows(options.results / "race_picks.csv").key), small_question(seed=seed)
+    m, s, g = (tuned(one, size=48, epochs=12, progress=options.progress) for one in seed_b.LEARNERS[options.learner])
+    known = {name: arm for name, arm in (seed_b.arms(m, g) | methods(m, g)).items() if arm.rounds == 6}
+    for method, arm in known.items():
+        if key_of(settings(options), "small world", seed, method) in done: continue
+        strategy = tuned(arm.then, size=48, epochs=12)
+        order = ranked(strategy.score(replace(state, learner=equipped(s, strategy), batch=8)), seed)
+        add_row(options.results / "race_picks.csv", dict(key=key_of(settings(options), "small world", seed, method), data="small world", seed=seed, method=method, asked=" ".join(order[:8]), found=int(truth.table.defective[order[:8]].sum())) | origin(options, None))
+
+
+STAGES = {"found": seed_b.found, "ahead": ahead, "groups": groups, "stops": stops, "picks": picks, "iou": seed_b.iou}
 
 
 def jobs_of(options, names):
@@ -118,6 +133,7 @@ def jobs_of(options, names):
     for name in options.sets:
         yield from (("stops", (name, arm, seed)) for arm in ("SDR", "confidence") for seed in options.seeds)
         for stage in ("groups", "ahead"): yield from ((stage, (name, seed)) for seed in options.seeds)
+        if name == options.sets[0]: yield "picks", ("small world", options.seeds[0])
         yield from (("iou", (name, arm, options.seeds[0])) for arm in LEAD if arm in wanted)
 
 

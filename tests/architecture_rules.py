@@ -9,7 +9,7 @@ import tokenize
 from pathlib import Path
 
 import yaml
-from book import EXPORTS, FLAGS, FLOORS, PACKAGE, ROOMS, chapters, contents
+from book import EXPORTS, FLAGS, FLOORS, PACKAGE, ROOMS, chapters, contents, imports
 
 MODULE_LINES, EXPORTED_LINES, LESSON_LINES, CODE_CELLS, NOTEBOOK_BYTES, IMPORT_SECONDS = 250, 45, 25, 40, 500_000, 0.2
 DRAWERS = {"util", "utils", "helper", "helpers", "misc", "common", "core", "base"}
@@ -36,15 +36,6 @@ def modules(root):
 def numbers(root):
     "Number of each floor's module."
     return {chapter.module: chapter.number for chapter in chapters(root) if chapter.numbered}
-
-
-def imports(tree):
-    "Everything a piece of code imports, at any depth: (dotted module, [names], alias)."
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((name.name, [], name.asname or name.name) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or ""), [name.name for name in node.names], ""
 
 
 def own_imports(tree, known):

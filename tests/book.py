@@ -2,8 +2,10 @@
 import ast
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
+from html.parser import HTMLParser
 from pathlib import Path
 
 PACKAGE = "active_defects"
@@ -20,7 +22,18 @@ FLOOR_TITLES = {
     9: ("Scale and doors", "big pools, the command line, the stable names"),
 }
 ROOMS = {"papers": "Papers", "howto": "How to", "explanations": "Explanations"}
+BACK = ("notation", "glossary", "functions", "claims", "bibliography", "credits")
+SEEDS = {"A": "mixedal", "B": "li2023"}
 EXPORTS, FLAGS = {"export", "exports", "exporti"}, {"slow", "cuda", "data"}
+
+
+def imports(tree):
+    "Everything a piece of code imports, at any depth: (dotted module, [names], alias)."
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((name.name, [], name.asname or name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), [name.name for name in node.names], ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,53 @@ class Chapter:
                 return hit[1].strip()
         return self.module
 
+    @cached_property
+    def imported(self):
+        "Every module that a cell imports, and every name that comes with it: {dotted module: {names}}."
+        found = {}
+        for module, names, _ in [one for cell in self.code_cells for one in imports(cell.tree)]:
+            found.setdefault(module, set()).update(names)
+        return found
+
+    @cached_property
+    def public(self):
+        "What the module defines for others: [(dotted name, first line of its docstring)], methods below their class."
+        found = []
+        for node in [node for cell in self.exported for node in cell.tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")]:
+            parts = [part for part in node.body if isinstance(part, ast.FunctionDef) and not part.name.startswith("_")] if isinstance(node, ast.ClassDef) else []
+            found += [(name, (ast.get_docstring(part) or "").split("\n")[0]) for name, part in [(node.name, node), *((f"{node.name}.{part.name}", part) for part in parts)]]
+        return found
+
+
+@dataclass(frozen=True)
+class Text:
+    "A page of the back matter, written as text."
+    name: str
+    title: str
+
+
+# What is cited
+
+BRACKET = re.compile(r"\[[^\[\]\n]*(?:\b(?:18|19|20)\d\d\b|\b[Ss]eed [AB]\b)[^\[\]\n]*\](?![(\[{])")
+WORK = re.compile(r"\b([A-Z][\w’'-]+)(?: et al\.)?(?: (?:&|and) [A-Z][\w’'-]+)? ((?:18|19|20)\d\d)\b|\b[Ss]eed ([AB])\b")
+
+
+def key_of(work):
+    "The bibliography's key of a match of WORK: the first author's name in plain letters, and the year."
+    name = unicodedata.normalize("NFKD", work[1] or "").encode("ascii", "ignore").decode().lower()
+    return SEEDS[work[3]] if work[3] else name + work[2]
+
+
+def citations(text):
+    "Keys of all works that a text cites in square brackets, as `[Shannon 1948, §6]` does."
+    return [key_of(work) for bracket in BRACKET.findall(text) for work in WORK.finditer(bracket)]
+
+
+def known_works(root):
+    "The keys of nbs/references.bib."
+    file = Path(root) / "nbs" / "references.bib"
+    return re.findall(r"(?m)^@\w+\{([^,\s]+),", file.read_text(encoding="utf-8")) if file.exists() else []
+
 
 def chapters(root):
     "Every notebook of the book in reading order: floors by number, then the rooms beside them."
@@ -135,7 +195,9 @@ def sections(root):
     found = chapters(root)
     floors = [(f"{floor} · {title}", line, [c for c in found if c.numbered and c.floor == floor]) for floor, (title, line) in FLOOR_TITLES.items()]
     rooms = [(title, "", [c for c in found if c.name.startswith(folder + "/")]) for folder, title in ROOMS.items()]
-    return [section for section in floors + rooms if section[2]]
+    texts = [Path(root) / "nbs" / "back" / f"{name}.qmd" for name in BACK]
+    back = [Text(f"back/{f.name}", re.search(r"(?m)^title: (.+)$", f.read_text(encoding="utf-8"))[1]) for f in texts if f.exists()]
+    return [section for section in [*floors, *rooms, ("Back matter", "", back)] if section[2]]
 
 
 def sidebar(root):
@@ -154,6 +216,56 @@ def table(root, below=""):
     return [*rows, ""]
 
 
+def functions(root):
+    "Every public name by floor, with the first line of its docstring, as lines of Markdown."
+    lines = []
+    for title, _, members in sections(root):
+        named = [(name, chapter, said) for chapter in members if isinstance(chapter, Chapter) for name, said in chapter.public]
+        if named: lines += ["", f"## {title}", ""]
+        lines += [f"- [`{name}`](../{chapter.name}#{name.split('.')[0].lower()}): {said}" for name, chapter, said in sorted(named, key=lambda found: found[0].lower())]
+    return [*lines, ""]
+
+
+def taught(root):
+    "Each cited work with the chapters that cite it, as lines of Markdown."
+    found = chapters(root)
+    citing = {chapter: {key for cell in chapter.cells for key in citations(cell.source)} for chapter in found}
+    where = {key: [chapter for chapter in found if key in citing[chapter]] for key in sorted(known_works(root))}
+    return ["", *(f"- [@{key}]: " + " · ".join(f"[{c.title}](../{c.name})" for c in members) for key, members in where.items() if members), ""]
+
+
+class Table(HTMLParser):
+    "The rows of the first table of a piece of HTML."
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open = [], False
+        self.feed(text.split("</table>")[0])
+
+    def handle_starttag(self, tag, _):
+        if tag == "tr": self.rows.append([])
+        if tag in {"td", "th"}: self.rows[-1].append("")
+        self.open = tag in {"td", "th"}
+
+    def handle_endtag(self, tag): self.open = self.open and tag not in {"td", "th"}
+
+    def handle_data(self, data):
+        if self.open: self.rows[-1][-1] += data.strip()
+
+
+def claims(root):
+    "The ledgers of the papers: the table below each heading `## Ledger`, as lines of Markdown."
+    lines = []
+    for chapter in [c for c in chapters(root) if c.name.startswith("papers/")]:
+        after = [k for k, cell in enumerate(chapter.cells) if cell.kind == "markdown" and re.search(r"(?m)^## .*[Ll]edger", cell.source)]
+        pages = ["".join(out["data"]["text/html"]) for k in after for cell in chapter.cells[k:] for out in cell.outputs if "<table" in "".join(out.get("data", {}).get("text/html", ""))]
+        if not pages: continue
+        head, *rows = [[cell.replace("|", "/") for cell in row] for row in Table(pages[0]).rows if any(row)]
+        lines += ["", f"## [{chapter.title}](../{chapter.name}#ledger)", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        lines += ["| " + " | ".join(row + [""] * (len(head) - len(row))) + " |" for row in rows]
+    return [*lines, ""]
+
+
 def between(text, lines):
     "`text` with what stands between its two `chapters begin` and `chapters end` marks replaced by `lines`, indented like the first mark."
     hit = re.search(r"(?ms)^([ ]*)(\S[^\n]*chapters begin[^\n]*\n).*?^([ ]*\S[^\n]*chapters end)", text)
@@ -167,11 +279,13 @@ def contents(root):
     "The files that list chapters, as they should read: {path: text}."
     root = Path(root)
     wanted = {"_quarto.yml": sidebar(root), "nbs/index.qmd": table(root), "README.md": table(root, "nbs/")}
+    made = {"functions": functions, "bibliography": taught, "claims": claims}
+    wanted |= {f"nbs/back/{name}.qmd": write(root) for name, write in made.items() if (root / "nbs" / "back" / f"{name}.qmd").exists()}
     return {root / name: between((root / name).read_text(encoding="utf-8"), lines) for name, lines in wanted.items()}
 
 
 def write_contents(root):
-    "Write the sidebar, the front page's table and the README's; files that are right already stay untouched."
+    "Write the sidebar, the tables of chapters and what the back matter lists; files that are right already stay untouched."
     for path, text in contents(root).items():
         if path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -218,10 +218,25 @@ def test_a_folder_without_pictures(tmp_path):
         read_folder(tmp_path / "pictures")
     one_sentence(error, "pictures")
     (tmp_path / "pictures" / "a.png").write_bytes(b"")
-    with pytest.raises(ValueError, match="1 files were left out, the first because: .*a.png is empty"):
+    with pytest.raises(ValueError, match="1 file was left out, the first because: .*a.png is empty"):
         read_folder(tmp_path / "pictures")
     with pytest.raises(ValueError, match="not a folder"):
         read_folder(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["lot2/a.webp", "b.HEIC", "lot2/\udcff.gif"])
+def test_a_picture_in_a_format_that_is_not_read_is_named_and_other_files_are_not(tmp_path, name):
+    (tmp_path / "lot2").mkdir()
+    Image.fromarray(GRAY).save(tmp_path / "good.png")
+    for other in (name, "notes.txt", "labels.csv", ".hidden.webp"): (tmp_path / other).write_bytes(b"RIFF")
+    pool, skipped = read_folder(tmp_path)
+    assert pool.ids.tolist() == ["good"] and len(skipped) == 1
+    assert "rename it" in skipped.reason[0] if "\udcff" in name else "not read; save it as PNG" in skipped.reason[0] and name in skipped.reason[0]
+
+
+def test_a_folder_of_nothing_but_other_formats_says_so(tmp_path):
+    (tmp_path / "a.webp").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match="1 file was left out.*a.webp: .webp files are not read"): read_folder(tmp_path)
 
 
 def test_bad_files_do_not_hide_good_ones(tmp_path):

@@ -115,6 +115,8 @@ def test_an_archive_that_points_outside(fails, tmp_path, monkeypatch):
 
 def test_an_output_that_is_a_folder(fails, images, tmp_path):
     fails("rank", images, "--out", tmp_path, *MEDIAN, says=["is a folder"])
+    fails("rank", images, "--out", tmp_path / "no" / "such" / "r.csv", *MEDIAN, says=[tmp_path / "no", "check the spelling"])
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize("device, says", [("cuda:7", "GPUs; use 'cpu'"), ("toaster", "no device 'toaster'")])

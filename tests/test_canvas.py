@@ -15,8 +15,8 @@ from active_defects.learners.pixel import PixelLearner
 from active_defects.loop.rounds import Loop
 from active_defects.strategies.likely_defect import LikelyDefect
 from active_defects.strategies.strategy import Random
-from active_defects.studio.canvas import Canvas, joined
-from active_defects.studio.screen import unpack_mask
+from active_defects.studio.canvas import Canvas
+from active_defects.studio.screen import javascript, joined, unpack_mask
 from active_defects.studio.session import part_of
 
 pytestmark = pytest.mark.browser
@@ -59,7 +59,7 @@ def new_page(chromium):
 class Desk:
     "A canvas on a bare page; Python answers as in a kernel."
 
-    def __init__(self, new_page, canvas, hurry=False, **context):
+    def __init__(self, new_page, canvas, hurry=False, wait="[data-part]", **context):
         self.canvas, self.said, self.letters, self.held, self.breaks, self.echo = canvas, [], [], None, lambda content: None, True
         canvas.send = lambda message, buffers=None: self.out.append([message, [base64.b64encode(bytes(b)).decode() for b in buffers or []]])
         self.page = new_page(**{"viewport": dict(width=1200, height=1000), **context})
@@ -69,9 +69,9 @@ class Desk:
         self.page.expose_function("toPython", self.answer)
         self.page.add_init_script(f"({STOPWATCH})(); ({HURRY if hurry else '() => 0'})()")
         self.page.goto("about:blank")
-        self.page.evaluate(MOUNT, [joined("canvas.js"), canvas._css])
+        self.page.evaluate(MOUNT, [joined(javascript("canvas.js")), canvas._css])
         self.stage = self.page.locator(".ad-stage")
-        self.page.wait_for_selector("[data-part]")
+        self.page.wait_for_selector(wait)
 
     def answer(self, content, buffers):
         self.letters.append(content)
@@ -178,7 +178,7 @@ def test_painting_agrees_with_numpy(new_page):
       step(() => p.flood(60, 40, Uint8Array.from(gray), 12, 1)); out.flood = now();
       p.begin(); p.flood(60, 40, Uint8Array.from(gray), 12, 0); out.erased = p.end() && p.area() === 0;
       return out;
-    }""", [joined("painting.js"), w, h, strokes, corners, gray.ravel().tolist()])
+    }""", [joined(javascript("painting.js")), w, h, strokes, corners, gray.ravel().tolist()])
     y, x = np.mgrid[:h, :w] + 0.5
     mask = np.zeros((h, w), bool)
     for x0, y0, x1, y1, size, value in strokes:
@@ -352,6 +352,44 @@ def test_two_annotators_do_not_overwrite_each_other(new_page, tmp_path):
     assert desks[1].said == []
 
 
+def test_another_verdict_is_told_and_can_be_seen(new_page, tmp_path):
+    pool, _ = world()
+    ana, ben = (desk_of(new_page, pool, name, LabelStore(tmp_path / "parts.db"), Random()) for name in ("ana", "ben"))
+    first, second, third, _ = ana.canvas.session.round.asked
+    ana.drag((0.4, 0.4), (0.6, 0.4))
+    drawn = ana.drafted()
+    ana.press("d")
+    ana.answered(1)
+    assert ben.part == first and "open" in ben.page.inner_text(".ad-row >> nth=0")  # Ben has not heard of it
+    ben.press("g")
+    ben.answered(1)
+    said(ben, f"{first}: good, saved. ana said “defective” at ")
+    assert "the later one counts" in ben.status() and ben.store.log().annotator.tolist() == ["ana", "ben"] and not ben.store.latest().table.defective[first]
+    ben.page.click(".ad-row >> nth=0")
+    on_desk(ben, first)
+    assert "ana has drawn the hatched mask" in ben.page.inner_text(".ad-proposed") and "defective, at" in ben.page.inner_text(".ad-why")
+    ben.press("a")
+    assert np.array_equal(ben.drafted(), drawn)
+    ben.press("d")
+    ben.answered(1)
+    assert "ana said" not in ben.status() and ben.store.latest().table.defective[first]
+    ana.press("g")  # what others have said meanwhile is seen at the next part that is opened
+    ana.answered(2)
+    on_desk(ana, third)
+    ben.press("p", "n")
+    ben.page.wait_for_function("() => document.querySelectorAll('.ad-row')[1].textContent.includes('good, by ana')")
+    assert ana.said == ben.said == []
+
+
+def test_whoever_comes_second_begins_elsewhere(new_page, tmp_path):
+    pool, _ = world()
+    ana = desk_of(new_page, pool, "ana", LabelStore(tmp_path / "parts.db"), Random())
+    ana.drag((0.4, 0.4), (0.6, 0.4))
+    ana.drafted()
+    ben = desk_of(new_page, pool, "ben", LabelStore(tmp_path / "parts.db"), Random())
+    assert [ana.part, ben.part] == list(ana.canvas.session.round.asked[:2]) and ben.said == []
+
+
 def test_hostile_names_are_text(new_page):
     pool, _ = world(ids=[f"{EVIL}{k}" for k in range(4)])
     desk = desk_of(new_page, pool, annotator=EVIL)
@@ -372,7 +410,11 @@ def test_a_broken_picture_is_named_and_can_be_skipped(new_page):
     session = Canvas(Pool(pool.table, Images(pool.images)), "ana")
     session.annotate(["part1", "part0"])
     desk = Desk(new_page, session)
-    assert "damaged <b>here</b>" in desk.page.inner_text(".ad-trouble") and desk.page.is_disabled(".ad-defective") and not desk.page.is_visible(".ad-advance")
+    assert "damaged <b>here</b>" in desk.page.inner_text(".ad-trouble") and not desk.page.is_visible(".ad-advance")
+    assert [desk.page.is_enabled(f".ad-{name}") for name in ("good", "defective", "no-mask", "skip", "next")] == [False, False, False, True, True]
+    for verdict in "gdm":
+        desk.press(verdict)
+        assert "nobody can judge it" in desk.status() and desk.sent("submit") == []
     desk.press("s")
     desk.answered(1)
     desk.press("g")
@@ -527,6 +569,44 @@ def test_accepting_lifts_the_pen(new_page, proposing):
     assert desk.said == []
 
 
+def test_undo_takes_back_what_was_done_with_a_proposal(new_page, proposing):
+    desk = desk_of(new_page)
+    first, second = desk.canvas.session.round.asked[:2]
+    seen = lambda: desk.page.is_visible(".ad-proposed")  # noqa: E731
+    desk.press("a", "n")
+    on_desk(desk, second)
+    desk.press("p")
+    on_desk(desk, first)
+    assert not seen() and np.array_equal(note_of(desk, first)[0], proposing) and note_of(desk, first)[1]["accepted"] is True
+    desk.press("n")
+    on_desk(desk, second)
+    for key in "ar":
+        desk.press(key)
+        assert not seen()
+        desk.press("z")
+        assert seen() and desk.status() != "Nothing to undo."
+        desk.press("Shift+z")
+        assert not seen()
+        desk.press("z")
+    desk.page.wait_for_timeout(200)
+    mask, note = desk.drafted(), note_of(desk, second)[1]
+    assert not mask.any() and "rejected" not in note and "accepted" not in note and seen() and desk.said == []
+
+
+def test_undo_after_a_verdict_leads_back_to_it(new_page):
+    desk = desk_of(new_page)
+    first, second = desk.canvas.session.round.asked[:2]
+    desk.press("g")
+    desk.answered(1)
+    on_desk(desk, second)
+    desk.press("z")
+    on_desk(desk, first)
+    assert "another verdict replaces it" in desk.status()
+    desk.press("m")
+    desk.answered(1)
+    assert desk.store.log()["sample"].tolist() == [first, first] and desk.store.latest().table.defective[first] and desk.said == []
+
+
 def test_a_click_on_the_row_of_the_part_on_the_desk_changes_nothing(new_page):
     desk = desk_of(new_page)
     desk.busy()
@@ -644,6 +724,62 @@ def test_a_second_view_minds_its_own_receipts(new_page):
     assert len(desk.store.log()) == 1 and desk.said == []
 
 
+def test_two_views_keep_each_others_paint(new_page):
+    desk = desk_of(new_page)
+    first, second = desk.canvas.session.round.asked[:2]
+    desk.page.evaluate("window.second = [window.mount()]")
+    desk.page.wait_for_function("() => document.querySelectorAll('[data-part]').length === 2")
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    drawn = desk.drafted()
+    other = desk.page.locator(".ad-stage >> nth=1")
+    other.scroll_into_view_if_needed()
+    other.hover()
+    desk.page.wait_for_timeout(1500)
+    other.focus()
+    desk.page.keyboard.press("n")  # its seconds go out, and no mask
+    desk.page.wait_for_function("id => document.querySelectorAll('.ad-canvas')[1].dataset.part === id", arg=second)
+    assert desk.sent("draft", first)[-1]["note"]["seconds"] >= 1 and np.array_equal(note_of(desk, first)[0], drawn)
+    desk.press("n")  # the first view has the second part on the desk, the second view the third one ahead of time
+    on_desk(desk, second)
+    desk.drag((0.4, 0.6), (0.6, 0.6))
+    painted = desk.drafted()
+    other.focus()
+    for part in (first, second):
+        desk.page.keyboard.press("p" if part == first else "n")
+        desk.page.wait_for_function("id => document.querySelectorAll('.ad-canvas')[1].dataset.part === id", arg=part)
+    desk.page.keyboard.press("i")
+    assert f"{painted.sum()} pixels" in desk.page.inner_text(".ad-status >> nth=1") and desk.said == []
+
+
+def test_a_second_view_leaves_the_first_where_it_is(new_page):
+    desk = desk_of(new_page)
+    second = desk.canvas.session.round.asked[1]
+    desk.press("n")
+    on_desk(desk, second)
+    desk.page.evaluate("window.second = [window.mount()]")
+    desk.page.wait_for_function("() => document.querySelectorAll('[data-part]').length === 2")
+    desk.page.wait_for_timeout(200)
+    assert desk.page.get_attribute(".ad-canvas >> nth=0", "data-part") == second and len(desk.sent("advance")) == 1 and desk.said == []
+
+
+def test_the_page_is_there_before_the_first_question(new_page):
+    loop = Loop(world()[0], LabelStore(), PixelLearner(), LikelyDefect(), first=MedianDeviation(), batch=4)
+    score, faults = loop.score, [ValueError("the disk is full")]
+    def scored(*given):
+        if faults: raise faults.pop()
+        return score(*given)
+    loop.score = scored
+    desk = Desk(new_page, Canvas(loop, "ana"), wait=".ad-status.ad-alarm")
+    assert "the disk is full" in desk.status() and desk.page.inner_text(".ad-title") == "The first question is on its way." and not desk.page.is_visible("progress")
+    desk.busy()
+    desk.page.click(".ad-advance")
+    desk.page.wait_for_selector("progress")
+    assert "asks its first question" in desk.status() and desk.page.is_disabled(".ad-good")
+    desk.free()
+    desk.page.wait_for_selector("[data-part]")
+    assert "Round 1 is on the desk: 4 parts" in desk.status() and [letter["first"] for letter in desk.sent("advance")] == [True, True] and len(loop.store.rounds) == 1 and desk.said == []
+
+
 def test_trouble_beside_a_picture_is_said(new_page, monkeypatch):
     monkeypatch.setattr("active_defects.studio.canvas.part_of", lambda session, sample: replace(part_of(session, sample), trouble="The mask cannot be read."))
     desk = desk_of(new_page)
@@ -666,6 +802,18 @@ def test_light_dark_wide_and_narrow(new_page, scheme, width):
     assert desk.page.evaluate("() => getComputedStyle(document.activeElement).outlineWidth") == "3px"
     first, last = (desk.page.locator(f".ad-{name}").bounding_box() for name in ("main", "side"))
     assert last["x"] >= first["x"] + first["width"] if width > 1000 else last["y"] >= first["y"] + first["height"]
+
+
+def test_a_frame_without_a_stage_leaves_the_picture(new_page):
+    desk = desk_of(new_page)
+    desk.page.evaluate("""() => new Promise((done) => { // as a change of JupyterLab's theme does it
+      const root = document.querySelector(".ad-canvas");
+      requestAnimationFrame(() => (root.style.display = "none"));
+      root.querySelector(".ad-fit").click();
+      requestAnimationFrame(() => { root.style.display = ""; done(); });
+    })""")
+    desk.page.wait_for_timeout(200)
+    assert desk.page.evaluate("() => { const c = document.querySelector('.ad-stage canvas'); return c.width > 0 && c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3]; }") == 255 and desk.said == []
 
 
 def test_a_stroke_follows_the_hand(new_page):

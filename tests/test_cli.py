@@ -384,3 +384,6 @@ def test_seed_b_on_the_command_line(project, tmp_path, capsys):
     assert kept() is True and "training" not in capsys.readouterr().err
     assert main(["ask", "--project", str(project), "--no-warm", "--device", "cpu", "--quiet"]) == 0
     assert kept() is False
+    answer(3)
+    assert main(["ask", "--project", str(project), "--strategy", "baselines.bald:BALD", "--device", "cpu", "--quiet"]) == 0
+    assert LabelStore(project / "labels.db").rounds[4].strategy == "BALD", "a strategy that looks at more than a segmenter says equips the learner by itself"

@@ -5,12 +5,17 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from active_defects.data.folders import read_folder
 from active_defects.data.labels import Labels
 from active_defects.data.pool import Pool
 from active_defects.data.synth import synth_surfaces
 from active_defects.studio.coco import FORMS, read_coco, to_coco, write_coco
-from active_defects.studio.handover import content_of, file_name, finder, json_of
+from active_defects.studio.cvat import to_cvat
+from active_defects.studio.handover import content_of, file_name, finder, json_of, turned_ids
+from active_defects.studio.label_studio import to_label_studio
+from active_defects.studio.lightly import to_lightly
 from active_defects.studio.masks import coco_rle
 
 POOL, TRUTH = synth_surfaces(n=12, prevalence=0.4, seed=3)
@@ -232,6 +237,25 @@ def test_a_mark_of_another_category_is_no_defect():
     for categories, k in ((names("scratch"), 0), (names("Scratch", "good", "skip"), 0), (names("background", " Defect"), 1), (names("x", "defective"), 1), (None, 0)):
         assert said(categories, k).labels.table.defective.tolist() == [True], categories
     assert "keep one of the two" in said(names("good")).rejected.reason[0]
+    two = {"images": [ONE, ONE | {"id": 2, "file_name": f"{POOL.ids[1]}.png"}], "categories": names("pit", "scratch"), "annotations": [{"image_id": k, "category_id": k - 1, "segmentation": [BOX]} for k in (1, 2)]}
+    for category, count, says in (("defect", 0, "say which names are defects"), (("pit", " Scratch"), 2, ""), (["scratch"], 1, "none of scratch; name it too"), (None, 2, ""), ([], 0, "none of")):
+        received = read_coco(two, POOL.ids, sizes(POOL), category=category)
+        assert len(received.labels) == count and (not says or says in received.rejected.reason[0]), category
+
+
+@pytest.mark.parametrize("note", range(1, 9))
+def test_a_picture_that_its_camera_turned_is_named(tmp_path, caplog, note):
+    (exif := Image.Exif())[274] = note
+    for name, more in (("a", dict(exif=exif)), ("b", {})): Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).save(tmp_path / f"{name}.png", **more)
+    pool, _ = read_folder(tmp_path, progress=False)
+    scores = pd.Series(1.0, pool.ids)
+    for send in (lambda: to_coco(pool, pool.ids), lambda: to_cvat(pool, pool.ids), lambda: to_label_studio(pool, iter(pool.ids)), lambda: to_lightly(pool, scores)):
+        caplog.clear()
+        assert len(send()) >= 2
+        assert [record.getMessage()[:7] for record in caplog.records] == (["1 of 2 "] if note > 1 else []), "once for all pictures"
+    caplog.clear()
+    to_label_studio(pool, pool.ids, prefix=None)
+    assert turned_ids(Pool(pool.table, dict(pool.images)), pool.ids) == [] and not caplog.records, "where the picture itself goes, it goes upright"
 
 
 @pytest.mark.parametrize("categories", [5, "x", {"id": 1}, True])

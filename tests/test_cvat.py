@@ -103,6 +103,9 @@ def test_tags_are_understood_or_refused():
         assert not len(received.labels) and "is no verdict" in received.rejected.reason[0]
     assert "two verdicts, defective and good" in said(image('<tag label="good"/><tag label="defect"/>')).rejected.reason[0]
     assert said(image('<tag label="pit"/>'), category="Pit").labels.table.defective.tolist() == [True]
+    for category, count in ((["scratch", "Pit"], 3), (["pit"], 1), (None, 2)):
+        received = said(image('<tag label="pit"/>'), image(DRAWN.format("pit") + DRAWN.format("scratch"), POOL.ids[1]), image(DRAWN.format("scratch"), POOL.ids[2]), category=category)
+        assert len(received.labels) == count, received.rejected
 
 
 def test_a_mark_of_another_label_is_no_defect():

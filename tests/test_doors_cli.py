@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from active_defects.cli import IMPORTING, main
+from active_defects.cli import TOOLS as NAMES_OF_TOOLS
+from active_defects.cli import main
 from active_defects.data.store import LabelStore
 from active_defects.data.synth import synth_surfaces
 from active_defects.studio.label_studio import brush_result
@@ -100,7 +101,7 @@ def test_asking_again_for_a_tool_writes_the_same_files(images, tmp_path, capsys)
     ask(images, project)
     assert sorted(f.name for f in project.glob("queue-*")) == ["queue-001.csv"]
     before = (project / "queue-001.csv").read_bytes()
-    for tool in IMPORTING:
+    for tool in NAMES_OF_TOOLS:
         assert main(["ask", "--project", str(project), "--device", "cpu", "--to", tool]) == 0
         said = capsys.readouterr().out
         assert f"tell --project {project} --from {tool} --answers EXPORT" in said and "queue-001" in said
@@ -261,7 +262,7 @@ def test_two_people_in_one_file(images, tmp_path, capsys):
     export.write_text(json.dumps(tasks))
     for taken in ("6 answers taken from bea@x.org", "0 answers taken"):
         assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
-        assert taken in (said := capsys.readouterr().out) and ("1 answer of other people" in said) == (taken[0] == "6")
+        assert taken in (said := capsys.readouterr().out) and ("1 answer given before another person's" in said) == (taken[0] == "6")
     store = LabelStore(project / "labels.db")
     assert store.log().annotator.value_counts().to_dict() == {"bea@x.org": 6, "cem@x.org": 1}
     assert store.latest().table.annotator[ids[0]] == "bea@x.org"
@@ -276,6 +277,108 @@ def test_nobody_of_that_name(images, tmp_path, capsys):
     export.write_text("[]")
     assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
     assert "there is no answer in it" in capsys.readouterr().out
+
+
+def test_an_older_answer_that_is_told_later_is_not_the_last_word(images, tmp_path, capsys):
+    project, export = tmp_path / "plates", tmp_path / "export.json"
+    ids = ask(images, project, "--to", "label-studio")
+    drawn = next(i for i in ids if truth_of(i) is not None)
+    (tmp_path / "ann.csv").write_text(f'id,verdict\n"{drawn}",good\n')
+    assert tell(project, "--answers", str(tmp_path / "ann.csv")) == 0
+    in_label_studio(project, export)
+    for taken, known in ((6, 0), (0, 6)):
+        assert tell(project, "--from", "label-studio", "--answers", str(export)) == 0
+        said = capsys.readouterr().out
+        assert f"{taken} answers taken" in said and f"{known} known" in said and "→" not in said and ("1 answer given before another person's" in said) == (known == 0)
+    store = LabelStore(project / "labels.db")
+    assert store.latest().table.annotator[drawn] == "ann" and store.log()["time"].str[:10].min() == "2026-03-02"
+
+
+# What the model would draw
+
+SEES = ["--size", "48", "--device", "cpu", "--quiet", "--first", "baselines.median:MedianDeviation", "--batch", "6", "--epochs", "1", "--strategy", "strategies.uncertainty:Uncertainty"]
+
+
+def second_round(images, project, monkeypatch):
+    "A round by a model that marks the left upper corner."
+    corner = np.zeros((48, 48), np.float32)
+    corner[:5, :7] = 0.9
+    monkeypatch.setattr("active_defects.studio.reasons.heat_of", lambda *_: (corner, "probability of defect"))
+    assert main(["ask", str(images), "--project", str(project), *SEES]) == 0
+    for i in pd.read_csv(project / "queue-001.csv").id:
+        path = project / "answers" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        mask = truth_of(i)
+        Image.fromarray(np.uint8(np.zeros((48, 48)) if mask is None else mask * 255)).save(path)
+    assert tell(project, "--quiet") == 0
+
+
+def drawn_in(project, tool):
+    path = project / {"coco": "queue-002.coco.json", "cvat": "queue-002.cvat.xml", "label-studio": "queue-002.label-studio.json"}[tool]
+    if tool == "cvat": return len(list(ElementTree.parse(path).iter("mask")))
+    document = json.loads(path.read_text())
+    return len(document["annotations"]) if tool == "coco" else sum(len(task["predictions"][0]["result"]) for task in document)
+
+
+def test_a_tool_is_told_what_the_model_would_draw(images, tmp_path, capsys, monkeypatch):
+    project = tmp_path / "plates"
+    second_round(images, project, monkeypatch)
+    asking = ["ask", "--project", str(project), "--device", "cpu", "--to"]
+    for tool, words, drawn, says in (
+            ("label-studio", [], 6, "predictions, no answers"), ("label-studio", ["--no-proposals"], 0, ""), ("coco", [], 0, ""), ("cvat", [], 0, ""),
+            ("coco", ["--proposals"], 6, "what stays in it comes back as an answer"), ("cvat", ["--proposals"], 6, "an upload replaces all marks of the task")):
+        assert main([*asking, tool, *words]) == 0
+        said = capsys.readouterr().out
+        assert drawn_in(project, tool) == drawn and says in said and ("propos" in said.partition("EXPORT")[0]) == (drawn > 0), (tool, words)
+    assert main([*asking, "csv", "--proposals"]) == 2
+    assert "a table holds no proposals" in capsys.readouterr().err
+
+
+def test_a_first_round_has_no_proposals(images, tmp_path):
+    ask(images, tmp_path / "plates", "--to", "label-studio", "--proposals")
+    assert not any(prediction["result"] for task in json.loads((tmp_path / "plates" / "queue-001.label-studio.json").read_text()) for prediction in task["predictions"])
+
+
+# Names of defects, sizes, turned pictures
+
+def test_marks_with_several_names(images, tmp_path, capsys):
+    project, export = tmp_path / "plates", tmp_path / "export.json"
+    ids = ask(images, project, "--to", "coco")
+    in_coco(project, export)
+    document = json.loads(export.read_text())
+    document["categories"] = [{"id": 1, "name": "scratch"}, {"id": 2, "name": "pit"}]
+    document["annotations"][0]["category_id"] = 2
+    export.write_text(json.dumps(document))
+    drawn = sum(truth_of(i) is not None for i in ids)
+    words = ["--from", "coco", "--answers", str(export)]
+    assert tell(project, *words) == 2 and "say which names are defects (`category`, --labels)" in capsys.readouterr().err
+    assert tell(project, *words, "--labels", "scratch") == 0 and f"{drawn - 1} answer" in capsys.readouterr().out
+    assert tell(project, *words, "--labels", "pit, Scratch") == 0 and "1 answer taken" in capsys.readouterr().out
+    assert tell(project, *words, "--labels", "any") == 0 and f"0 answers taken (0 defective, 0 with mask), {drawn} known" in capsys.readouterr().out
+    assert tell(project, "--labels", "any") == 2 and "leave 'labels' out" in capsys.readouterr().err
+
+
+def test_the_limit_of_pixels_can_be_raised_and_is_kept(images, tmp_path, capsys):
+    project, big = tmp_path / "plates", np.full((60, 60), 128, np.uint8)
+    Image.fromarray(big).save(images / "big.png")
+    asking = ["ask", str(images), "--project", str(project), *SMALL[:-2], "--batch", "13"]
+    for limit, count in (("3000", 12), ("3600", 13)):
+        assert main(["rank", str(images), "--out", str(tmp_path / "r.csv"), "--strategy", "baselines.median:MedianDeviation", *SMALL[:5], "--limit-pixels", limit]) == 0
+        assert len(pd.read_csv(tmp_path / "r.csv")) == count
+    assert main([*asking, "--limit-pixels", "3600"]) == 0
+    assert "big" in pd.read_csv(project / "queue-001.csv").id.tolist() and json.loads((project / "project.json").read_text())["limit_pixels"] == 3600
+    Image.fromarray(np.pad(np.full((20, 20), 255, np.uint8), 20)).save(project / "answers" / "big.png")
+    assert tell(project) == 0 and "1 with mask" in capsys.readouterr().out
+    assert main(["report", "--project", str(project), "--device", "cpu", "--quiet"]) == 0
+
+
+def test_turned_pictures_are_named_once(images, tmp_path, capsys, caplog):
+    (exif := Image.Exif())[274] = 3
+    for path in sorted(images.rglob("*.png"))[:2]: Image.open(path).save(path, exif=exif)
+    for tool in ("csv", *NAMES_OF_TOOLS):
+        caplog.clear()
+        assert main(["ask", str(images), "--project", str(tmp_path / "plates"), *SMALL[:-2], "--batch", "12", "--to", tool]) == 0
+        assert [record.getMessage()[:8] for record in caplog.records] == ["2 of 12 "]
 
 
 @pytest.mark.parametrize("words", [[], ["--to", "csv"], ["--to", "coco"], ["--to", "cvat"]])

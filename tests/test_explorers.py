@@ -18,8 +18,10 @@ from active_defects.formulas.margin import margin
 from active_defects.formulas.metrics import average_precision
 from active_defects.formulas.reduction import top_mean
 from active_defects.formulas.selection import select
+from active_defects.loop.race import labeling_minutes, share_while_labeling
 from active_defects.studio import explorer as host
-from active_defects.studio.explorer import Explorer, joined, packed, page_json, strip
+from active_defects.studio.explorer import Explorer, packed, page_json, strip
+from active_defects.studio.screen import javascript, joined
 from lab import Lab, chromium_pages, jupyter_lab, notebook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,11 +90,16 @@ def test_arrays_travel_as_bytes():
 
 def test_programs_are_joined_without_leaks():
     shared = "export const a = 1;\nconst hidden = 2; // kept\n  // dropped\nexport function b() { return hidden; }\n"
-    text = joined('import { a, b } from "./explorer.js";\nconst hidden = 3;\nexport default { a, b };\n', shared)
+    beside = {"explorer.js": shared, "more.js": 'import { a } from "./explorer.js";\nexport async function c() { return a; }\n'}.get
+    text = joined('import { a, b } from "./explorer.js";\nconst hidden = 3;\nexport default { a, b };\n', beside)
     assert text.startswith("const { a, b } = (() => {") and "import" not in text and "dropped" not in text and text.count("export") == 1
-    with pytest.raises(ValueError, match="does not export"): joined('import { c } from "./explorer.js";\n', shared)
-    with pytest.raises(ValueError, match="first line"): joined('const x = 1;\nimport { a } from "./explorer.js";\n', shared)
-    with pytest.raises(ValueError, match="would end it"): joined("const x = '</script>';\n", shared)
+    with pytest.raises(ValueError, match="does not export"): joined('import { c } from "./explorer.js";\n', beside)
+    two = joined('import { a } from "./explorer.js";\nimport { c } from "./more.js";\nexport default { a, c };\n', beside)
+    assert two.count("const { a } = (() => {") == 2 and "const { c } = (() => {" in two and "import" not in two and two.count("export") == 1
+    for line in ('import d3 from "./explorer.js";', 'import { a } from "https://x.example/a.js";', '  import "./explorer.js";'):
+        with pytest.raises(ValueError, match="no other file to load"): joined(line + "\n", beside)
+    with pytest.raises(ValueError, match="would end it"): Explorer("x", {}, "t", "a", "const x = '</script>';\n")
+    assert joined(javascript("canvas.js")).count("export ") == 1
 
 
 def test_reserved_names_are_refused():
@@ -427,6 +434,20 @@ def test_categories_select_as_python(run):
         for at_least in (0, 1, 2, 5, 30):
             found = run("categories", "m.select(a.names, a.batch, a.atLeast)", dict(names=names, batch=batch, atLeast=at_least))
             assert order[found].tolist() == select(scores, batch, by=category, at_least=at_least).tolist()
+
+
+@pytest.mark.browser
+def test_the_race_computes_as_python(run):
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        asked = np.cumsum(random.integers(5, 40, 6))
+        found = np.sort(random.integers(0, 6, 6)).cumsum().clip(max=asked)
+        good, mask = random.uniform(1, 5), random.uniform(5, 240)
+        minutes = labeling_minutes(asked, found, good, mask)
+        assert run("race", "a[0].map((n, k) => m.labelingMinutes(n, a[1][k], a[2], a[3]))", [asked.tolist(), found.tolist(), good, mask]) == pytest.approx(minutes.tolist())
+        for share in (0.2, 0.7, 1):
+            x, y = [0, *minutes.tolist()], [0, *(found / 30).tolist()]
+            assert run("race", "m.shareWhileLabeling(...a)", [x, y, share * x[-1]]) == pytest.approx(share_while_labeling(asked, found, 30, share * x[-1], good, mask))
 
 
 @pytest.mark.browser

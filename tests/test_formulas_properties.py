@@ -254,5 +254,5 @@ def test_figures_are_small_named_by_content_and_described():
     for draw in (plot_entropy, plot_budget, lambda: plot_found({"a <b>": curve})):
         bundle, again = draw()._repr_mimebundle_(), draw()._repr_mimebundle_()
         assert bundle == again and set(bundle) >= {"application/vnd.plotly.v1+json", "text/html"}
-        assert len(bundle["text/html"]) < 20_000 and 'role="img" aria-label="' in bundle["text/html"] and "cdn" not in bundle["text/html"]
+        assert len(bundle["text/html"]) < 20_000 and 'role="figure" aria-label="' in bundle["text/html"] and "cdn" not in bundle["text/html"]
         assert len(bundle["text/plain"]) > 20

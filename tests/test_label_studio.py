@@ -75,7 +75,7 @@ def test_who_when_and_how_long():
     tasks = [answered(POOL.ids[0], who={"email": "ann@x.org", "id": 3}, lead_time=2.5, updated_at="2026-03-02T09:00:00.123456Z"), answered(POOL.ids[1], who=4, lead_time=None), answered(POOL.ids[2], lead_time=float("inf")), answered(POOL.ids[3], who={"id": 5}, lead_time="slow")]
     received = read_label_studio(tasks, POOL.ids, sizes(POOL), annotator="me", seconds=9)
     assert received.labels.table.annotator.tolist() == ["ann@x.org", "user 4", "me", "user 5"] and received.labels.table.seconds.tolist() == [2.5, 9, 9, 9]
-    assert received.times == {POOL.ids[0]: pytest.approx(1772442000.123456)}
+    assert received.labels.table["time"].dropna().to_dict() == {POOL.ids[0]: pytest.approx(1772442000.123456)}
     assert read_label_studio(tasks, POOL.ids, sizes(POOL), by="user 4").labels.ids.tolist() == [POOL.ids[1]]
 
 
@@ -88,6 +88,8 @@ def test_the_latest_answer_counts_and_the_other_is_kept():
     store = LabelStore()
     for name in ("user 1", "user 2"): store.add(read_label_studio([task], POOL.ids, sizes(POOL), by=name).labels)
     assert len(store.log()) == 2 and set(store.log().annotator) == {"user 1", "user 2"}
+    store.add(read_label_studio([task], POOL.ids, sizes(POOL), by="user 1").labels)
+    assert store.latest().table.annotator[POOL.ids[0]] == "user 2", "what was said last counts, not what was told last"
 
 
 def by(who, time, *marks, **more):
@@ -101,7 +103,7 @@ def test_two_annotators_in_one_file_are_both_recorded():
     received = read_label_studio(tasks, POOL.ids, sizes(POOL))
     assert received.labels.table.annotator.tolist() == ["user 2", "user 1"] and np.array_equal(received.labels.masks[POOL.ids[0]], np.eye(64, dtype=bool))
     assert [(labels.ids.tolist(), labels.table.annotator.tolist(), labels.table.defective.isna().all()) for labels in received.others] == [([POOL.ids[0]], ["user 1"], True), ([POOL.ids[0]], ["user 3"], True)]
-    assert received.rejected.answer.tolist() == ["task 1, annotation 12"] and received.times[POOL.ids[0]] == pytest.approx(1772528400)
+    assert received.rejected.answer.tolist() == ["task 1, annotation 12"] and received.labels.table["time"][POOL.ids[0]] == pytest.approx(1772528400)
     store = LabelStore()
     for labels in (*received.others, received.labels): store.add(labels)
     assert len(store.log()) == 4 and store.latest().table.annotator[POOL.ids[0]] == "user 2"
@@ -137,6 +139,9 @@ def test_a_mark_of_another_label_is_no_defect():
     received = read_label_studio([answered(POOL.ids[0], named("ignore")), answered(POOL.ids[1], named("defect")), answered(POOL.ids[2], named("good"))], POOL.ids, sizes(POOL))
     assert received.labels.ids.tolist() == [POOL.ids[1]] and ["which is neither 'defect'" in r or "keep one of the two" in r for r in received.rejected.reason] == [True, True]
     assert read_label_studio([answered(POOL.ids[0], named("scratch"))], POOL.ids, sizes(POOL)).labels.table.defective.tolist() == [True]
+    two = [answered(POOL.ids[0], named("scratch")), answered(POOL.ids[1], named("pit")), answered(POOL.ids[2], named("dust"))]
+    for category, ids in (("defect", []), (["Scratch", "pit"], [0, 1]), (["pit"], [1]), (None, [0, 1, 2])):
+        assert read_label_studio(two, POOL.ids, sizes(POOL), category=category).labels.ids.tolist() == [POOL.ids[k] for k in ids]
 
 
 @pytest.mark.parametrize("data, i", [

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tiny import tiny
 
+from active_defects.baselines.median import MedianDeviation
 from active_defects.data import batches
 from active_defects.data.batches import image_tensor, relight, stream
 from active_defects.data.folders import read_folder
@@ -17,6 +18,7 @@ from active_defects.data.pool import Pool
 from active_defects.data.synth import synth_surfaces
 from active_defects.learners.pixel import PixelLearner
 from active_defects.learners.reconstruction import ReconstructionLearner
+from active_defects.pieces import score_in_pieces
 from active_defects.strategies.msmr import MSMR
 from active_defects.strategies.strategy import State
 
@@ -37,10 +39,10 @@ def mixed():
 
 @pytest.fixture
 def said(caplog, monkeypatch):
-    "What was said about stretching, as (level, message), by a process that has said nothing yet."
-    monkeypatch.setattr(batches, "_reported", {})
+    "What was said about the size that is looked at, as (level, message), by a process that has said nothing yet."
+    monkeypatch.setattr(batches, "_reported", set())
     caplog.set_level(logging.INFO, logger="active_defects")
-    return lambda: [(record.levelname, record.getMessage()) for record in caplog.records if "stretched" in record.getMessage()]
+    return lambda: [(record.levelname, record.getMessage()) for record in caplog.records if record.getMessage().startswith("pictures of")]
 
 
 # Gray and color
@@ -114,48 +116,50 @@ def test_two_channels_are_no_picture_and_the_part_is_named(mixed):
 CAMERAS = {"a": np.zeros((126, 50), np.float32), "b": np.zeros((64, 64), np.float32), "c": np.zeros((126, 50, 3), np.float32), "d": np.zeros((40, 80), np.float32)}
 
 
-def test_stretching_is_said_once_for_a_shape_and_a_size(said):
+LARGE = np.broadcast_to(np.float32(0.5), (600, 800))
+
+
+def test_another_shape_is_a_note_once_for_a_size(said):
     pool = pool_of(CAMERAS)
     for _ in range(3): image_tensor(pool, 32)
     for i in pool.ids: list(stream(pool[[i]], 32))
     [(level, text)] = said()
-    assert level == "WARNING" and text.startswith("pictures of 126 x 50, 40 x 80 are stretched to 32 x 32 (rows x columns)")
-    assert "cut them into squares first (data.crops.crop_pool), or, for SegDecLearner, give a (height, width)" in text
+    assert level == "INFO" and text == "pictures of 50 x 126 pixels (width x height), for example, are stretched to 32 x 32, which changes their shape"
     image_tensor(pool, 48)
     assert len(said()) == 2 and "48 x 48" in said()[1][1]
 
 
-def test_pools_of_the_same_shapes_are_one_matter_and_a_new_shape_is_another(said):
-    for _ in range(5): image_tensor(pool_of(CAMERAS), 32)  # new dictionaries, perhaps at the address of an old one
-    assert len(said()) == 1
-    image_tensor(pool_of(CAMERAS | {"e": np.zeros((30, 90), np.float32)}), 32)
-    assert len(said()) == 2 and said()[1][1].startswith("pictures of 30 x 90 are stretched")
+def test_a_large_picture_looked_at_small_is_a_warning_with_what_helps(said):
+    image_tensor(pool_of({"a": LARGE}), 32)
+    [(level, text)] = said()
+    assert level == "WARNING" and text.startswith("pictures of 800 x 600 pixels (width x height) are looked at as 32 x 32: one pixel there stands for 25 x 19 here, so small defects fade")
+    assert "size=64" in text and "--size 64" in text and "crop_pool" in text and "SegDec" not in text
 
 
-def test_in_pieces_it_is_said_once_and_without_a_total_that_is_a_pieces(said):
-    pool = pool_of({f"p{k}": CAMERAS["a"] for k in range(300)})
-    for k in range(0, 300, 64): image_tensor(pool[pool.ids[k:k + 64]], 32)
+def test_one_run_is_one_warning_whatever_comes_first(said):
+    pool = pool_of({"small": CAMERAS["b"], "wide": np.zeros((100, 600), np.float32), "large": LARGE, **CAMERAS})
+    for ids in (["wide"], ["large"], pool.ids, ["small", "large"]): image_tensor(pool[ids], 32)
+    assert [level for level, _ in said()] == ["WARNING"]
+    image_tensor(pool, 64)
+    assert [level for level, _ in said()] == ["WARNING", "INFO"] and "64 x 64" in said()[1][1]
+
+
+def test_a_note_does_not_swallow_the_warning_of_a_later_piece(said):
+    pool = pool_of(CAMERAS | {"large": LARGE})
+    for ids in (["b"], ["d"], ["large"]): image_tensor(pool[ids], 32)
+    assert [level for level, _ in said()] == ["INFO", "WARNING"]
+
+
+@pytest.mark.parametrize("side, told", [(15 * 32, 0), (16 * 32 - 1, 0), (16 * 32, 1)])
+def test_the_usual_reduction_is_worth_no_word(said, side, told):
+    image_tensor(pool_of({"a": np.broadcast_to(np.float32(0), (side, side))}), 32)
+    assert len(said()) == told
+
+
+def test_the_example_is_the_picture_that_loses_most(said):
+    image_tensor(pool_of(CAMERAS | {"large": LARGE, "long": np.zeros((1000, 20), np.float32)}), 32)
     [(_, text)] = said()
-    assert " of 300" not in text and "64" not in text
-
-
-def test_pieces_of_all_sizes_do_not_fill_the_log(said):
-    pool = pool_of({f"p{k}": np.zeros((20, 30 + k), np.float32) for k in range(200)})
-    for k in range(0, 200, 8): image_tensor(pool[pool.ids[k:k + 8]], 32)
-    assert 1 <= len(said()) <= 3
-
-
-def test_a_note_for_a_chosen_shape_does_not_swallow_the_warning(said):
-    image_tensor(pool_of(CAMERAS), (32, 32)), image_tensor(pool_of(CAMERAS), 32)
-    assert [level for level, _ in said()] == ["INFO", "WARNING"] and "crop_pool" not in said()[0][1] and "crop_pool" in said()[1][1]
-
-
-def test_a_first_piece_without_stretched_pictures_does_not_hide_the_next(said):
-    pool = pool_of(CAMERAS)
-    image_tensor(pool[["b"]], 32)
-    assert said() == []
-    image_tensor(pool[["b", "d"]], 32)
-    assert said()[0][1].startswith("pictures of 40 x 80 are stretched")
+    assert text.startswith("pictures of 20 x 1000 pixels (width x height), for example, are looked at as 32 x 32: one pixel there stands for 0.6 x 31 here")
 
 
 @pytest.mark.parametrize("size, pad", [(32, True), (None, False)])
@@ -164,12 +168,23 @@ def test_padded_or_untouched_is_not_stretched(said, size, pad):
     assert said() == []
 
 
+def test_padded_pictures_are_small_as_well(said):
+    image_tensor(pool_of({"a": LARGE}), 32, pad=True)
+    assert [level for level, _ in said()] == ["WARNING"] and "25 x 25" in said()[0][1]
+
+
+def test_workers_do_not_say_it_again(capfd):
+    pool = pool_of({f"p{k}": np.full((1024, 20), 0.5, np.float32) for k in range(3)})
+    scores = score_in_pieces(MedianDeviation(), State(pool, pool.ids, Labels.of({}), None), size=1, workers=2)
+    assert len(scores) == 3 and "pictures of" not in capfd.readouterr().err
+
+
 def test_a_shape_chosen_on_purpose_is_a_note_and_a_fitting_one_is_nothing(said):
     pool = pool_of({"a": CAMERAS["a"], "c": CAMERAS["c"]})
     image_tensor(pool, (126, 50)), image_tensor(pool, (63, 25))
     assert said() == []
-    image_tensor(pool, (64, 32))
-    assert [level for level, _ in said()] == ["INFO"]
+    image_tensor(pool, (64, 32)), image_tensor(pool_of({"a": LARGE}), (32, 16))
+    assert [level for level, _ in said()] == ["INFO", "INFO"] and "stretched to 32 x 64" in said()[0][1]
 
 
 @pytest.mark.parametrize("rows, told", [(100, 0), (104, 0), (97, 0), (107, 1), (94, 1)])
@@ -181,9 +196,9 @@ def test_a_few_percent_are_not_worth_a_word(said, rows, told):
 def test_a_folder_of_all_sizes_is_one_sentence(said):
     random = np.random.default_rng(0)
     pool = pool_of({f"p{k}": np.zeros(random.integers(20, 90, 2), np.float32) for k in range(60)})
-    image_tensor(pool, 16)
+    for k in range(0, 60, 8): image_tensor(pool[pool.ids[k:k + 8]], 16)
     [(_, text)] = said()
-    assert "other sizes" in text and len(text) < 350
+    assert "for example" in text and len(text) < 200
 
 
 # Under another lamp

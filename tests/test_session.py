@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,12 @@ from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.rounds import Loop
 from active_defects.strategies.likely_defect import LikelyDefect
 from active_defects.strategies.strategy import Random
-from active_defects.studio.canvas import Canvas, part_message, reply, state_message
+from active_defects.studio.canvas import Canvas, part_message, reply, state_message, where_to_begin
 from active_defects.studio.forecast import next_batch
 from active_defects.studio.queue import VERDICTS, left_of, next_open, queue_of
 from active_defects.studio.reasons import places, smaller
-from active_defects.studio.screen import pack_mask, to_screen, unpack_mask
-from active_defects.studio.session import Session, advance, annotate, compare, part_of, standing, watched
+from active_defects.studio.screen import pack_mask, to_screen, unpack_mask, watched
+from active_defects.studio.session import Session, advance, annotate, compare, part_of, standing
 
 EVIL = '"><script>window.pwned=1</script>&\'; drop table answer; --'
 
@@ -134,15 +135,14 @@ def test_an_answer_beats_drafts_that_were_sent_before_it(world):
     session = session_of(world[0])
     part, other = session.round.asked[:2]
     say = lambda do, number, *masks, **more: reply(session, {"do": do, "sample": part, "number": number, **more}, [pack_mask(m) for m in masks], None)[0]  # noqa: E731
-    assert say("draft", 4, bar(), note={})["late"] is False
-    say("submit", 6, verdict="good", seconds=1.0)
-    assert say("draft", 5, bar(), note={}) == {"is": "kept", "late": True, "do": "draft", "sample": part, "number": 5}
+    assert say("draft", 4007, bar(), note={})["late"] is False
+    say("submit", 6007, verdict="good", seconds=1.0)
+    assert say("draft", 5007, bar(), note={}) == {"is": "kept", "late": True, "do": "draft", "sample": part, "number": 5007}
     assert list(session.loop.store.drafts("ana")) == [] and part_of(session, part).mask is None
     assert say("draft", 1, bar(top=30), note={})["late"] is False and np.array_equal(part_of(session, part).mask, bar(top=30)), "a page that counts from one again"
-    session.submit(other, "good", number=9)
-    assert session.draft(other, bar(), {}, number=10) and session.draft(other, bar(), {}) and not session.draft(other, bar(), {}, number=8)
-    session.submit(other, "good", number=7_000_001)
-    assert session.draft(other, bar(), {}, number=3_000_050), "a second view of the same canvas has other numbers"
+    session.submit(other, "good", number=90_007)
+    assert session.draft(other, bar(), {}, number=91_007) and session.draft(other, bar(), {}) and not session.draft(other, bar(), {}, number=80_007)
+    assert session.draft(other, bar(), {}, number=89_050), "a second view of the same canvas has other numbers"
 
 
 def test_a_draft_older_than_the_answer_does_not_come_back(world):
@@ -256,6 +256,40 @@ def test_a_done_round_stays_on_the_desk_until_somebody_presses_the_button(world,
     assert advance(canvas.session).number == 2
 
 
+def test_the_page_is_there_before_the_first_question(world):
+    session = Canvas(Loop(world[0], LabelStore(), PixelLearner(), LikelyDefect(), first=MedianDeviation(), batch=4), "ana").session
+    store, heard = session.loop.store, []
+    say = lambda **content: reply(session, content, [], lambda *message: heard.append(message))[0]  # noqa: E731
+    assert len(store.rounds) == 0 and say(do="ready", number=7)["state"]["unbegun"] and say(do="ready", number=7)["number"] == 7
+    first = say(do="advance", first=True)
+    assert (first["state"]["round"], first["state"]["unbegun"], first["open"]) == (1, False, session.round.asked[0])
+    assert say(do="advance", first=True)["state"]["round"] == 1, "a second page is asked the same"
+    with pytest.raises(ValueError, match="4 parts of this round are open"): say(do="advance", first=False)
+    assert "asks its first question" in repr(Canvas(Loop(world[0], LabelStore(), PixelLearner(), Random()))) and Session(session.loop, "ben", begin=False).round.number == 1
+
+
+def test_what_goes_wrong_is_said_and_logged_with_its_trace(world, caplog, monkeypatch):
+    canvas, heard = Canvas(session_of(world[0])), []
+    canvas.send = lambda message, buffers=None: heard.append(message)
+    def breaks(*_): raise RuntimeError("a bolt is loose")
+    monkeypatch.setattr("active_defects.studio.canvas.part_of", breaks)
+    canvas.hear({"do": "open", "sample": canvas.session.round.asked[0], "number": 5}, [])
+    assert heard[0]["words"] == "a bolt is loose" and heard[0]["number"] == 5
+    assert caplog.records[0].exc_info[1].args == ("a bolt is loose",) and "in breaks" in caplog.text
+
+
+def test_an_oracle_keeps_its_question_where_another_wrote_one_first(world, tmp_path):
+    pool, _ = world
+    ana, ben = (Session(pool, name, store=tmp_path / "both.db") for name in ("ana", "ben"))
+    first, add = Round(1, pool.ids[:2], pd.Series(0.0, pool.ids[:2]), pool.ids[:0], "asked", 0), ana.loop.store.rounds.add
+    def beaten(record):
+        if record.number == 1: ben.loop.store.rounds.add(first)
+        return add(record)
+    ana.loop.store.rounds.add = beaten
+    annotate(ana, pool.ids[2:4])
+    assert list(ana.round.asked) == list(pool.ids[2:4]) and ana.round.number == 2
+
+
 def test_a_settled_pool_opens(world, tmp_path):
     pool, store = world[0], LabelStore(tmp_path / "p.db")
     store.add(Labels.of(dict.fromkeys(pool.ids, False)))
@@ -282,6 +316,26 @@ def test_a_round_whose_file_is_gone_can_be_finished(world, tmp_path):
     for sample in rest: session.submit(sample, "defective", bar())
     state_message(session)
     assert advance(session).number == 2 and part_of(session, session.round.asked[0]).heat_words == "probability of defect"
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_picture_that_cannot_be_seen_is_not_judged(world, seen):
+    class Images(dict):
+        def __getitem__(self, key):
+            if key in torn: raise OSError(f"{key}.png is torn")
+            return super().__getitem__(key)
+
+    torn = set()
+    session = session_of(Pool(world[0].table, Images(world[0].images)))
+    sample, blank, *_ = session.round.asked
+    if seen: part_of(session, sample)
+    torn.add(sample)
+    if seen: assert part_of(session, sample).screen is None
+    session.loop.pool.images[blank] = np.full((64, 64), np.nan, np.float32)
+    for i in (sample, blank):
+        for verdict in ("good", "defective", "no-mask"):
+            with pytest.raises(ValueError, match="nobody can judge"): session.submit(i, verdict, bar())
+    assert len(session.loop.store.log()) == 0 and session.submit(sample, "skip") == blank
 
 
 def test_a_map_that_cannot_be_drawn_keeps_nobody_from_painting(world, monkeypatch):
@@ -355,6 +409,19 @@ def test_an_oracle_returns_each_answer_once(tmp_path, world):
     assert set(annotate(Session(pool, "ana", store=tmp_path / "ana.db"), ids).ids) == set(ids[:2]), "a new session begins from the first answer"
 
 
+def test_what_an_oracle_returns_again_is_written_once_and_with_its_time(tmp_path, world):
+    pool, _ = world
+    loop = Loop(pool, LabelStore(), PixelLearner(), Random(), batch=3)
+    asked, oracle = loop.ask(), Session(pool, "ana", store=tmp_path / "ana.db")
+    annotate(oracle, asked.ids)
+    oracle.submit(asked.ids[1], "defective", bar(), 7.0)
+    for _ in range(2): loop.tell(asked, annotate(Session(pool, "ana", store=tmp_path / "ana.db"), asked.ids))
+    assert loop.store.log()["time"].tolist() == oracle.loop.store.log()["time"].tolist() and len(loop.store.log()) == 1
+    oracle.submit(asked.ids[1], "good")
+    loop.tell(asked, annotate(oracle, asked.ids))
+    assert not loop.store.latest().table.defective[asked.ids[1]]
+
+
 def test_a_blind_oracle_returns_its_own_answers(tmp_path, world):
     pool, _ = world
     ana, ben = (Session(pool, name, blind=True, store=tmp_path / "both.db") for name in ("ana", "ben"))
@@ -411,6 +478,48 @@ def test_places_and_forecasts(world):
     assert ahead.expected == pytest.approx(3 * 1.5 / 2) and ahead.low <= ahead.expected <= ahead.high <= 3
     assert next_batch(log[log.defective.isna()], 3, 10) is None and next_batch(log, 3, 0) is None
     assert standing(session_of(world[0])).curve == [(0, 0, 0.0)]
+
+
+def test_another_verdict_is_named_unless_blind(world, tmp_path):
+    ana, ben, eve = (session_of(world[0], tmp_path / "p.db", name, blind=name == "eve") for name in ("ana", "ben", "eve"))
+    first, second, *_ = ana.round.asked
+    ana.draft(second, bar(), {})
+    ana.submit(first, "defective", bar())
+    hear = lambda desk: reply(desk, {"do": "submit", "sample": first, "verdict": "good", "seconds": 1.0}, [], None)[0]["others"]  # noqa: E731
+    assert [name for name, *_ in hear(ben)] == ["ana"] and hear(ben)[0][1] == "defective" and hear(eve) == []
+    part = part_of(ben, first)
+    assert part.drawn_by == "ana" and np.array_equal(part.proposal, bar()) and list(part.others) == ["ana", "eve"]
+    assert part_of(eve, first).others == {} and part_of(eve, first).proposal is None
+    assert ben.submit(first, "good") not in (None, second) and where_to_begin(ben) != second == where_to_begin(ana)
+
+
+def test_a_draft_of_seconds_leaves_the_paint(world):
+    session = session_of(world[0])
+    first, second = session.round.asked[:2]
+    for sample in (first, second): session.draft(sample, bar(), {"seconds": 1})
+    session.draft(first, None, {"seconds": 5})
+    mask, note = session.loop.store.drafts("ana")[first]
+    assert np.array_equal(mask, bar()) and note["seconds"] == 5
+    session.draft(first, np.zeros((64, 64), bool), {})
+    assert not session.loop.store.drafts("ana")[first][0].any()
+    session.submit(second, "good")
+    session.draft(second, None, {})
+    assert session.loop.store.drafts("ana")[second][0] is None, "what was answered came back"
+
+
+def test_the_curve_counts_each_part_once(world):
+    session = session_of(world[0])
+    first, second, third, _ = session.round.asked
+    for sample, verdict in ((first, "defective"), (second, "good"), (first, "good"), (third, "no-mask"), (first, "skip")): session.submit(sample, verdict, bar(), 6.0)
+    assert standing(session).curve == [(0, 0, 0.0), (2, 0, 0.4), (3, 1, 0.5)]
+
+
+def test_a_probability_that_is_low_everywhere_is_stretched(world):
+    part = part_of(session := session_of(world[0]), session.round.asked[0])
+    low, sure = (replace(part, heat=np.array([[0, top / 2, top]]), heat_words="probability of defect") for top in (0.04, 0.8))
+    levels = lambda part: list(dict(zip(part_message(part)[0]["buffers"], part_message(part)[1]))["heat"])  # noqa: E731
+    assert levels(low) == [0, 128, 255] and "not sure of any pixel (highest 4 %), so the colors run from 0 to 4 %" in part_message(low)[0]["heat_words"]
+    assert levels(sure) == [0, 102, 204] and part_message(sure)[0]["heat_words"] == "probability of defect"
 
 
 # What is refused

@@ -242,6 +242,61 @@ def test_only_its_author_takes_a_mask_back():
     assert np.array_equal(store.latest().masks["a"], MASKS[1])
 
 
+# ---- when it was said
+
+def told(store, who, verdict, seconds=None, masks={}, **more):
+    labels = Labels.of({"p": verdict}, masks, annotator=who, **more)
+    store.add(labels if seconds is None else Labels(labels.table.assign(time=float(seconds)), labels.masks), round=1)
+
+
+def test_the_answer_that_was_given_last_counts_whenever_it_is_told(tmp_path):
+    store = LabelStore(tmp_path / "p.db")
+    told(store, "ann", True, 1_000, {"p": MASK})
+    told(store, "bea", False, 500)
+    assert store.latest().table.annotator["p"] == "ann" and store.latest(annotator="bea").table.annotator["p"] == "bea" and np.array_equal(store.latest().masks["p"], MASK)
+    assert store.log().annotator.tolist() == ["bea", "ann"] and store.log()["number"].tolist() == [2, 1]
+    told(store, "cem", False, 1_000)
+    assert store.latest().table.annotator["p"] == "cem", "of one moment the one that was told later"
+    told(store, "ann", False, 999)
+    assert np.array_equal(store.latest().masks["p"], MASK), "what she took back before she drew is not taken back"
+    told(store, "ann", True, 1_001, maskable=False)
+    assert not len(store.latest().masks) and LabelStore(tmp_path / "p.db").latest().table.equals(store.latest().table)
+
+
+def test_a_clock_that_goes_back_hides_no_correction(monkeypatch):
+    store, now = LabelStore(), [2_000_000_000.0]
+    monkeypatch.setattr("active_defects.data.store.time.time", lambda: now[0])
+    told(store, "ann", True, masks={"p": MASK})
+    now[0] = 1_000_000_000.0
+    told(store, "ann", False)
+    assert not store.latest().table.defective["p"] and not len(store.latest().masks) and store.log()["time"].nunique() == 1
+    store.add(Labels.of({"q": True}, annotator="ann"))
+    assert store.log()["sample"].tolist() == ["q", "p", "p"], "another part has a time of its own"
+
+
+def test_an_old_answer_that_is_told_late_leaves_the_draft_of_today():
+    store = LabelStore()
+    store.draft("p", "ann", MASK, {})
+    told(store, "ann", True, 1_000)
+    assert list(store.drafts("ann")) == ["p"]
+    told(store, "ann", True)
+    assert list(store.drafts("ann")) == []
+
+
+def test_an_answer_with_a_time_is_written_once():
+    store = LabelStore()
+    for _ in range(3): told(store, "ann", True, 1_700_000_000.123)
+    for who, when in (("ann", 1_700_000_000.124), ("bea", 1_700_000_000.123)): told(store, who, True, when)
+    for _ in range(2): told(store, "cem", True)
+    assert store.log().annotator.value_counts().to_dict() == {"ann": 2, "cem": 2, "bea": 1} and store.log()["time"][0] == "2023-11-14T22:13:20.123+00:00"
+
+
+def test_answers_of_some_parts_are_read_alone():
+    store = LabelStore()
+    store.add(Labels.of({"a": True, "b'\"": False, "c": None}, annotator="ann"), 1)
+    assert store.log(["b'\"", "nobody"])["sample"].tolist() == ["b'\""] and len(store.log([])) == 0 and len(store.log()) == 3
+
+
 def test_taking_back_keeps_the_view_quick(tmp_path):
     store, ids = LabelStore(tmp_path / "parts.db"), [f"p{k}" for k in range(5000)]
     store.add(Labels.of(dict.fromkeys(ids, True), dict.fromkeys(ids, MASKS[0]), "ana"))

@@ -21,7 +21,7 @@ from .labels import Labels, mask_of
 from .pool import Pool
 from .resize import fit_channels, resize, resize_mask
 
-# %% ../../nbs/290_data.batches.ipynb #738a57ce
+# %% ../../nbs/290_data.batches.ipynb #2fa35287
 def stream(
     pool: Pool, # images to load
     size: int | tuple[int, int] | None, # side of the square they are resized to, or (height, width), pixels; None: as they are, all of one size
@@ -44,7 +44,7 @@ def stream(
                 shapes.update(seen)
                 yield done, images
                 bar.update(len(done))
-    if size is not None and not pad: _report_stretched(size, shapes)
+    if size is not None: _report_looked_at(size, pad, shapes)
 
 def _loaded(pool, ids, size, channels, pad):
     shapes, images = [], []
@@ -64,20 +64,28 @@ def _stacked(ids, images):
     if other is not None: raise ValueError(f"{ids[0]!r} is {images[0].shape[1:]}, {ids[other]!r} is {images[other].shape[1:]} (rows, columns): images of one batch have one size; give `size`")
     return torch.from_numpy(np.stack(images))
 
-# %% ../../nbs/290_data.batches.ipynb #b4ee5345
+# %% ../../nbs/290_data.batches.ipynb #fc52632f
 log = logging.getLogger("active_defects")
-_reported: dict[tuple, set] = {} # (one side only?, height, width) of the network -> shapes of pictures, of which it was said
-_ENOUGH = 20 # where so many shapes were reported, pieces of a mixed pool would say the same on and on
+_reported: set[tuple] = set() # (level, width, height) of which it was said
+_COARSE = 16 # [design] pixels of a picture in one pixel of the network, along one side, from which on it is worth a warning
 
-def _report_stretched(size, shapes):
+def _report_looked_at(size, pad, shapes):
     height, width = _sides(size)
-    told = _reported.setdefault((square := np.ndim(size) == 0, height, width), set())
-    new = [s for s, _ in shapes.most_common() if s not in told and not 1 / 1.05 < s[0] * width / (s[1] * height) < 1.05]
-    if not new or len(told) >= _ENOUGH: return
-    told.update(new)
-    named = ", ".join(f"{s[0]} x {s[1]}" for s in new[:3]) + (f" and {len(new) - 3} other sizes" if len(new) > 3 else "")
-    log.log(logging.WARNING if square else logging.INFO, "pictures of %s are stretched to %d x %d (rows x columns), which changes their shape%s", named, height, width,
-            "; if that hurts, cut them into squares first (data.crops.crop_pool), or, for SegDecLearner, give a (height, width)" if square else "")
+    per_pixel = lambda s: (max(s[1] / width, s[0] / height),) * 2 if pad else (s[1] / width, s[0] / height)
+    said = lambda s: f"pictures of {s[1]} x {s[0]} pixels (width x height){', for example,' if len(shapes) > 1 else ''} are"
+    coarse = max(shapes, key=lambda s: max(per_pixel(s)), default=(0, 0))
+    bent = next((s for s, _ in shapes.most_common() if not 1 / 1.05 < s[0] * width / (s[1] * height) < 1.05), None)
+    if np.ndim(size) == 0 and max(per_pixel(coarse)) >= _COARSE:
+        across, down = per_pixel(coarse)
+        _once(logging.WARNING, (width, height), f"{said(coarse)} looked at as {width} x {height}: one pixel there stands for {_short(across)} x {_short(down)} here, so small defects fade. "
+              f"A larger size shows more and takes longer (size={2 * size}; on the command line --size {2 * size}), and so does cutting the pictures into pieces first (data.crops.crop_pool)")
+    elif bent and not pad: _once(logging.INFO, (width, height), f"{said(bent)} stretched to {width} x {height}, which changes their shape")
+
+def _short(ratio): return f"{ratio:.0f}" if ratio >= 1 else f"{ratio:.1f}"
+
+def _once(level, sides, text):
+    if (level, *sides) not in _reported: log.log(level, "%s", text)
+    _reported.add((level, *sides))
 
 def _sides(size): return (size, size) if np.ndim(size) == 0 else tuple(size)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-# %% ../../nbs/234_data.database.ipynb #f5be27ef
+# %% ../../nbs/234_data.database.ipynb #03542a1f
 class StoreError(RuntimeError):
     "A database could not be read or written; the message says why and what to try."
 
@@ -23,10 +23,10 @@ def sentence(
     hints = {"full": "the disk is full; free some space and send these answers again", "disk I/O": "the disk is full or failing; free some space and try again",
              "readonly": "it is read-only; copy it to a folder you may write to",
              "locked": "another program is writing; close that and try again", "not a database": "it is not a label store; name another file",
-             "unable to open": "the folder is missing or closed to you; choose another one", "malformed": "it is damaged; restore a copy",
+             "unable to open": "the folder is missing or closed to you; choose another one", "malformed": "it is damaged; put a copy of it in its place, or save what can be read: sqlite3 FILE .recover | sqlite3 NEW",
              "closed database": "it was closed; open it again"}
     advice = next((f": {hint}" for word, hint in hints.items() if word in str(error)), "")
-    return StoreError(f"{path}: {error}{advice}. What was answered before is safe")
+    return StoreError(f"{path}: {error}{advice}{'' if 'malformed' in str(error) else '. What was answered before is safe'}")
 
 # %% ../../nbs/234_data.database.ipynb #23c60348
 class Database:

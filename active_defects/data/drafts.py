@@ -47,35 +47,36 @@ class Unfinished(Mapping):
     def __len__(self) -> int: return len(self.rows)
     def __repr__(self) -> str: return f"drafts of {', '.join(self) or 'nothing'}"
 
-# %% ../../nbs/238_data.drafts.ipynb #92eaa2ea
+# %% ../../nbs/238_data.drafts.ipynb #db77cd9f
 class Drafts:
     "Unfinished masks: one for each part and annotator, overwritten freely."
     def __init__(
         self,
         db: Database, # any database; the table is made at the first `keep`
         limit_pixels: int = LIMIT_PIXELS, # larger masks are refused, pixels
+        over: str = "false", # SQL condition under which a row of `draft` counts no more
     ):
-        self._db, self._limit = db, limit_pixels
+        self._db, self._limit, self._over = db, limit_pixels, over
 
     def keep(
         self,
         sample: str, # id of the part
         annotator: str, # who paints
-        mask: np.ndarray | None, # what is painted so far, (H, W) bool; None: nothing yet
+        mask: np.ndarray | None, # what is painted so far, (H, W) bool; None: nothing new
         note: Mapping[str, object], # what else to remember (zoom, seconds spent); must fit into JSON
     ) -> None:
-        "Remember a draft instead of the one before."
+        "Remember a draft instead of the one before; without a mask its paint stays, and the note is new."
         row = (sample, annotator, None if mask is None else encode_mask(mask, self._limit), json.dumps(dict(note)), datetime.now(timezone.utc).isoformat(timespec="milliseconds"))
         with self._db as db:
             db.run(DRAFT_TABLE)
-            db.run("insert or replace into draft values (?,?,?,?,?)", *row)
+            db.run(f"insert or replace into draft values (?1,?2,coalesce(?3,(select mask from draft where sample = ?1 and annotator = ?2 and not {self._over})),?4,?5)", *row)
 
     def of(
         self,
         annotator: str, # who painted
     ) -> Unfinished: # sample id -> (mask or None, note), the one touched last comes last
         "The drafts of one annotator."
-        rows = self._db.run("select sample, mask, note from draft where annotator = ? order by time, rowid", annotator) if has_drafts(self._db) else []
+        rows = self._db.run(f"select sample, mask, note from draft where annotator = ? and not {self._over} order by time, rowid", annotator) if has_drafts(self._db) else []
         return Unfinished({sample: (png, note) for sample, png, note in rows}, self._limit)
 
     def drop(
@@ -84,11 +85,11 @@ class Drafts:
         annotator: str, # who paints
     ) -> None:
         "Forget a draft; one that is not there is forgotten already."
-        self.drop_all([(sample, annotator)])
+        self.drop_all([(sample, annotator, None)])
 
     def drop_all(
         self,
-        pairs: Iterable[tuple[str, str]], # (sample id, annotator)
+        rows: Iterable[tuple[str, str, str | None]], # (sample id, annotator, moment in ISO 8601 and UTC: younger drafts stay; None: none does)
     ) -> None:
         "Forget several drafts."
-        if has_drafts(self._db): self._db.run("delete from draft where sample = ? and annotator = ?", rows=list(pairs))
+        if has_drafts(self._db): self._db.run("delete from draft where sample = ? and annotator = ? and time <= coalesce(?, time)", rows=list(rows))

@@ -32,12 +32,13 @@ class Round:
         "The ids asked about."
         return self.asked
 
-# %% ../../nbs/236_data.round_log.ipynb #6d16c6d0
+# %% ../../nbs/236_data.round_log.ipynb #3a7225d6
 ROUND_TABLES = [
     """create table if not exists round (number integer primary key, strategy text not null, seed integer not null,
         asked text not null, assumed text not null, models text not null, time text not null)""",
     "create table if not exists score (round integer not null, sample text not null, value real not null, primary key (round, sample)) without rowid"]
 
+# %% ../../nbs/236_data.round_log.ipynb #aa17f9ed
 class RoundLog:
     "The rounds of a store: `len`, iteration, and `[number]`."
     def __init__(
@@ -62,6 +63,11 @@ class RoundLog:
     def __len__(self) -> int: return self._db.run("select count(*) from round")[0][0]
 
     def __iter__(self) -> Iterator[Round]: return (self[n] for n, in self._db.run("select number from round order by number"))
+
+    def questions(self) -> pd.DataFrame: # index: number; columns strategy, asked (list of ids)
+        "Who asked what, without the scores, which are many."
+        rows = [(number, strategy, json.loads(asked)) for number, strategy, asked in self._db.run("select number, strategy, asked from round order by number")]
+        return pd.DataFrame(rows, columns=["number", "strategy", "asked"]).set_index("number")
 
     def __getitem__(
         self,

@@ -57,7 +57,7 @@ class Plot(go.Figure):
         page = self.to_html(full_html=False, include_plotlyjs=False, div_id=name, default_width="100%", default_height=f"{self._height()}px",
                             config=dict(displaylogo=False, responsive=True))
         alt = (self.layout.meta or {}).get("alt", "plot")
-        return f'<div role="img" aria-label="{html.escape(alt)}">{page}</div>'
+        return f'<div role="figure" aria-label="{html.escape(alt)}">{page}</div>'
 
     def _height(self) -> int: return int(self.layout.height or _TEMPLATE["layout"]["height"])
 

@@ -117,9 +117,8 @@ class View {
   enable() {
     const inside = this.root.contains(document.activeElement), part = this.part, can = Boolean(part?.width) && !this.busy, painting = part?.painting;
     for (const [name] of TOOLS) this[`b_${name}`].disabled = !can;
-    for (const [name] of VERDICTS) this[`b_${name}`].disabled = !part || this.busy;
-    this.b_defective.disabled = !can;
-    this.b_undo.disabled = !can || !painting.done.length;
+    for (const [name] of VERDICTS) this[`b_${name}`].disabled = !can && (name !== "skip" || !part || this.busy); // what nobody sees, nobody judges
+    this.b_undo.disabled = !can || !(painting.done.length || this.last);
     this.b_redo.disabled = !can || !painting.undone.length;
     this.b_previous.disabled = this.b_next.disabled = !part || this.busy || this.state.queue.length < 2;
     this.b_compare.disabled = !part || this.busy;
@@ -143,7 +142,8 @@ class View {
         this.settle(letter);
         if (letter.do === "submit") this.reopen(letter.sample); // it was not sent
         if (letter.number === this.waiting) this.release();
-        this.unheard("The kernel behind this canvas is gone. Run this cell again: everything that was saved comes back.");
+        this.gone = true;
+        this.unheard("The kernel behind this canvas is gone. Run all cells from the top again: everything that was saved comes back.");
       }
     });
     return letter.number;
@@ -155,8 +155,8 @@ class View {
     if (!this.letters.length) return;
     const learns = this.busy === "advance", seconds = learns ? PATIENCE.advance : PATIENCE.each;
     this.patience = setTimeout(() => {
-      this.unheard(learns ? `Nothing was heard from the kernel for ${seconds} seconds. It may learn without a bar; if it was restarted, run this cell again: everything that was saved comes back.`
-        : "The kernel does not answer. It may be busy; if it was restarted, run this cell again: everything that was saved comes back.");
+      if (!this.gone) this.unheard(learns ? `Nothing was heard from the kernel for ${seconds} seconds. It may learn without a bar; if it was restarted, run all cells from the top again: everything that was saved comes back.`
+        : "The kernel does not answer. It may be busy; if it was restarted, run all cells from the top again: everything that was saved comes back.");
       if (learns) this.watch();
     }, 1000 * seconds);
   }
@@ -175,7 +175,7 @@ class View {
 
   // The letter that a message answers; Python answers in order, so all before it are done with.
   answeredBy({ is, sample, number, ahead }) {
-    const kinds = { state: ["ready", "advance"], part: [ahead ? "peek" : "open"], kept: ["draft"], answered: ["submit"], reason: ["compare"] }[is];
+    const kinds = { state: ["ready", "advance"], part: [ahead ? "peek" : "open"], kept: ["draft"], answered: ["submit"], reason: ["compare"], news: ["news"] }[is];
     const letter = number ? this.letters.find((each) => each.number === number)
       : is === "trouble" ? this.letters[0] : this.letters.find((each) => kinds?.includes(each.do) && (!each.sample || !sample || each.sample === sample));
     if (letter && is !== "progress") this.settle(letter);
@@ -195,13 +195,15 @@ class View {
 
   async hear(content, buffers = []) {
     const letter = content.is === "progress" ? null : this.answeredBy(content);
+    this.gone = false;
     if (this.silent) { this.silent = false; this.say("The kernel answers again."); }
     this.watch();
     const bytes = (k) => { const b = buffers[k]; return new Uint8Array(b.buffer ?? b, b.byteOffset ?? 0, b.byteLength); };
     const does = {
-      state: () => this.take(content),
+      state: () => this.take(content, letter),
       part: () => this.receive(content, (name) => (content.buffers.includes(name) ? bytes(content.buffers.indexOf(name)) : null)),
-      kept: () => letter && this.kept(letter),
+      kept: () => (letter ? this.kept(letter) : this.stale(content.sample)),
+      news: () => this.refresh(content.state),
       answered: () => this.answered(content, letter),
       reason: () => { this.state.compared = true; this.ahead.clear(); this.release(); if (this.part?.sample === content.sample) this.showReason((this.part.reason = content.reason)); },
       progress: () => this.progress(content),
@@ -213,7 +215,7 @@ class View {
   // One letter could not be done: only what waits for this letter is released.
   failed(letter, { words, number }) {
     const kind = letter?.do, part = kind && this.book(letter.sample);
-    if (kind === "peek") return;
+    if (kind === "peek" || kind === "news") return;
     if (kind === "draft") {
       if (!part || part.closed || part.underway) return;
       if (part === this.part) this.notSaved();
@@ -243,19 +245,33 @@ class View {
   release() { this.busy = this.waiting = null; this.root.removeAttribute("aria-busy"); this.enable(); this.watch(); }
   occupy(what, content, ...more) { this.busy = what; this.root.setAttribute("aria-busy", "true"); this.enable(); this.waiting = this.send(content, ...more); }
 
-  take({ state, open }) {
-    const waited = this.busy === "advance";
+  // Another view's state changes what is known, not what is on the desk, unless that is asked about no more.
+  take({ state, open, number }, letter) {
+    const mine = !number || letter, waited = mine && this.busy === "advance", answers = this.busy === "answer"; // its receipt opens the next part
     this.state = state;
-    this.bar.hidden = true;
-    const answers = this.busy === "answer"; // its receipt opens the next part
-    if (!answers) this.release();
+    if (mine) this.bar.hidden = true;
+    if (mine && !answers) this.release();
     if (waited) this.say(`Round ${state.round} is on the desk: ${count(state.queue.length, "part")}, asked by ${state.strategy}.`);
     this.showQueue();
     this.showFound();
     for (const [sample, part] of this.unsaved) if (!this.row(sample)) { clearTimeout(part.retry); this.unsaved.delete(sample); }
-    if (open !== undefined && !answers) { this.ahead.clear(); this.open(open ?? state.queue[0]?.sample, waited); }
+    if (mine ? !answers : !this.busy && !this.row(this.part?.sample)) { this.ahead.clear(); this.open(open ?? state.queue[0]?.sample, waited); }
     this.showTitle();
+    if (mine && state.unbegun && !this.busy) this.advance();
   }
+
+  // What others have said meanwhile; what is on the desk stays there.
+  refresh(state) {
+    if (!state) return;
+    this.state = state;
+    this.showQueue();
+    this.showFound();
+    this.showTitle();
+    this.enable();
+  }
+
+  // Another view has painted here: what was sent ahead is old.
+  stale(sample) { this.elsewhere = (this.elsewhere ?? 0) + 1; this.ahead.delete(sample); }
 
   open(sample, focus = false) {
     if (!sample) { this.showTitle(); return; }
@@ -268,12 +284,14 @@ class View {
     this.occupy("open", { do: "open", sample });
   }
 
-  async receive(content, bytes) {
+  async receive({ state, ...content }, bytes) {
+    const { elsewhere } = this;
+    this.refresh(state);
     const part = { ...content, pixels: bytes("image"), heat: bytes("heat"), length: content.width * content.height };
     part.ready = {};
     for (const name of ["mask", "proposal"]) part.ready[name] = bytes(name) ? await unpack(bytes(name), part.length) : null;
     if (content.sample === this.wanted) await this.show(part);
-    else if (content.ahead && !this.letters.some((each) => each.do === "draft" && each.sample === part.sample)) { this.ahead.set(part.sample, part); for (const old of [...this.ahead.keys()].slice(0, -2)) this.ahead.delete(old); }
+    else if (content.ahead && elsewhere === this.elsewhere && !this.letters.some((each) => each.do === "draft" && each.sample === part.sample)) { this.ahead.set(part.sample, part); for (const old of [...this.ahead.keys()].slice(0, -2)) this.ahead.delete(old); }
   }
 
   async show(part) {
@@ -301,7 +319,7 @@ class View {
       part.painting = new Painting(part.width, part.height);
       if (unsaved?.width === part.width && unsaved.height === part.height) { // newer than what Python has
         for (const name of ["painting", "made", "sent", "saved", "underway"]) part[name] = unsaved[name];
-        part.note = { ...part.note, ...(unsaved.note.rejected ? { rejected: true } : {}) };
+        part.note = { ...part.note, ...judgedIn(unsaved.note) };
         clearTimeout(unsaved.retry);
         this.notSaved();
         this.draft(part);
@@ -310,9 +328,8 @@ class View {
       this.easel.contrast = this.s_contrast.value / 100;
       this.easel.show(part, part.painting);
       if (part.heat) this.easel.setHeat(part.heat, part.heat_width, part.heat_height);
-      this.easel.setProposal(part.note.rejected ? null : part.ready.proposal);
-    } else this.easel.clear();
-    this.proposed.hidden = !(part.ready.proposal && !part.note.rejected);
+      this.showProposal();
+    } else { this.easel.clear(); this.proposed.hidden = true; }
     this.s_opacity.disabled = !part.heat;
     this.stage.setAttribute("aria-label", `Painting surface, part ${part.sample}` + (part.width ? `, ${part.width} by ${part.height} pixels` : ", no picture"));
     this.release();
@@ -320,30 +337,34 @@ class View {
     this.showReason(part.reason);
     this.showQueue();
     this.showTitle();
+    const beside = this.besides(part.others);
+    const before = this.status.textContent;
+    if (beside && !part.trouble && !before.includes(beside)) this.say((before.endsWith("saved.") ? `${before} ` : "") + beside);
     if (this.refocus) this.stage.focus({ preventScroll: true });
     const next = this.following(part.sample, 1, true);
     if (next && next !== part.sample && !this.ahead.has(next)) this.send({ do: "peek", sample: next });
+    else if (part.ahead) this.send({ do: "news" }); // every other answer brings the state along
     requestAnimationFrame(() => this.root.setAttribute("data-part", part.sample));
   }
 
   // Answers and drafts
 
-  note(part) { return { seconds: Math.round(part.seconds * 10) / 10, ...(part.note.rejected ? { rejected: true } : {}) }; }
+  note(part) { return { seconds: Math.round(part.seconds * 10) / 10, ...judgedIn(part.note) }; }
 
   row(sample) { return this.state.queue.find((each) => each.sample === sample); }
 
   // Something changed: keep it, unless something is on its way already; then keep the newest as soon as that has arrived.
   changed() {
     this.part.made = ++this.changes;
-    this.doubt = null;
+    this.doubt = this.last = null;
     this.draft(this.part);
     this.enable();
   }
 
-  // No draft follows the answer; a part that was never painted sends its seconds alone.
+  // No draft follows the answer; where nothing new was painted, the seconds go alone, and Python leaves the paint as it is.
   draft(part, waits = true) {
     if (part.closed || (waits && part.underway) || !this.row(part.sample)) return;
-    const mask = part.made || part.painting?.area() ? part.painting.mask : null;
+    const mask = part.made > part.saved ? part.painting.mask : null;
     clearTimeout(part.retry);
     part.sent = part.made;
     part.told = part.seconds;
@@ -387,7 +408,8 @@ class View {
 
   submit(verdict) {
     const { part } = this;
-    if (!part || this.busy || (verdict === "defective" && !part.width) || this.unfinished()) return;
+    if (!part || this.busy || this.unfinished()) return;
+    if (!part.width && verdict !== "skip") return this.say("This picture cannot be read, so nobody can judge it. Skip it (S), or go on (N) and bring its file back.", true);
     this.lift();
     const painted = part.painting?.area() ?? 0;
     if (verdict === "defective" && !painted) return this.say("Nothing is painted. Paint the defect, or say that no mask is to be had (M).", true);
@@ -402,12 +424,14 @@ class View {
     this.occupy("answer", { do: "submit", sample: part.sample, verdict, seconds: Math.round(part.seconds * 10) / 10 }, verdict === "defective" ? part.painting.mask.slice() : null, part.length);
   }
 
-  answered({ sample, verdict, next, state, number }, letter) {
+  answered({ sample, verdict, next, state, number, others }, letter) {
     this.state = state;
-    if (number && !letter) { this.showQueue(); this.showFound(); this.showTitle(); return; } // said in another view
+    if (number && !letter) { this.stale(sample); this.showQueue(); this.showFound(); this.showTitle(); return; } // said in another view
     this.times.delete(sample);
     this.unsaved.delete(sample);
-    this.say(`${sample}: ${WORDS[verdict]}, saved.` + (next ? "" : " The queue is done."));
+    const beside = this.besides(others, verdict);
+    this.last = { sample, verdict };
+    this.say(`${sample}: ${WORDS[verdict]}, saved.` + (beside && ` ${beside} Your “${WORDS[verdict]}” stands beside it, and the later one counts; open the part again to see it, or to answer anew.`) + (next ? "" : " The queue is done."), Boolean(beside));
     this.root.setAttribute("data-answered", String(state.queue.filter((row) => row.state !== "open").length));
     this.release();
     this.showQueue();
@@ -417,6 +441,11 @@ class View {
     this.saved.textContent = "";
     this.showTitle();
     if (state.asks) this.b_advance.focus();
+  }
+
+  // Who has said something else, and when.
+  besides(others, verdict = null) {
+    return (others ?? []).filter(([, word]) => word !== verdict && !(verdict && [word, verdict].includes("skip"))).map(([name, word, time]) => `${name} said “${WORDS[word]}” ${moment(time)}.`).join(" ");
   }
 
   following(sample, step, openOnly = false) {
@@ -445,8 +474,8 @@ class View {
     this.leave();
     this.bar.hidden = false;
     this.bar.removeAttribute("value");
-    this.say("The loop learns from the answers and asks again …");
-    this.occupy("advance", { do: "advance" });
+    this.say(this.state.unbegun ? "The loop looks at all parts, and asks its first question …" : "The loop learns from the answers and asks again …");
+    this.occupy("advance", { do: "advance", first: Boolean(this.state.unbegun) });
   }
 
   progress({ words, share }) {
@@ -504,28 +533,57 @@ class View {
 
   step(which) {
     if (!this.part?.width || this.busy || this.drag) return;
-    if (this.part.painting[which]()) this.changed();
+    const done = this.part.painting[which]();
+    if (done) {
+      if (done.mark) this.judge(which === "undo" ? null : done.mark);
+      this.changed();
+    } else if (which === "undo" && this.last) this.takeBack(this.last);
     else this.say(`Nothing to ${which}.`);
     this.easel.dip();
   }
 
+  // The log only grows: a verdict is taken back by another one.
+  takeBack({ sample, verdict }) {
+    if (this.unfinished()) return;
+    this.last = null;
+    this.say(`${sample} is on the desk again. You said “${WORDS[verdict]}”; another verdict replaces it.`);
+    if (sample !== this.part.sample && this.row(sample)) this.open(sample, true);
+  }
+
   accept() {
-    if (this.proposed.hidden || !this.idle) return;
-    this.change((painting) => painting.take(this.part.ready.proposal));
-    this.dismiss();
-    this.say("The proposed mask is painted; correct it where it is wrong.");
+    if (this.settled("accepted", (painting) => painting.take(this.part.ready.proposal))) this.say("The proposed mask is painted; correct it where it is wrong.");
   }
 
   reject() {
-    if (this.proposed.hidden || !this.idle) return;
-    this.lift();
-    this.part.note.rejected = true;
-    this.dismiss();
-    this.changed();
-    this.say("The proposed mask is gone.");
+    if (this.settled("rejected", () => {})) this.say("The proposed mask is gone.");
   }
 
-  dismiss() { this.proposed.hidden = true; this.easel.setProposal(null); this.stage.focus({ preventScroll: true }); }
+  // A proposal is settled in one step, which undo takes back as a whole.
+  settled(word, paint) {
+    if (this.proposed.hidden || !this.idle) return false;
+    this.lift();
+    const { painting } = this.part;
+    painting.begin();
+    paint(painting);
+    painting.end(word);
+    this.judge(word);
+    this.changed();
+    this.easel.dip();
+    this.stage.focus({ preventScroll: true });
+    return true;
+  }
+
+  judge(word) {
+    this.part.note = { ...this.part.note, accepted: word === "accepted", rejected: word === "rejected" };
+    this.showProposal();
+  }
+
+  showProposal() {
+    const { note, ready, drawn_by: who } = this.part, open = Boolean(ready.proposal) && !note.rejected && !note.accepted;
+    this.proposed.hidden = !open;
+    this.proposed.firstChild.textContent = who ? `${who} has drawn the hatched mask.` : "The model proposes the hatched mask.";
+    this.easel.setProposal(open ? ready.proposal : null);
+  }
 
   closePolygon() {
     const { corners } = this.easel;
@@ -668,7 +726,7 @@ class View {
 
   showTitle() {
     const { queue, round, strategy } = this.state, left = queue.filter((row) => row.state === "open").length, at = queue.findIndex((row) => row.sample === this.part?.sample);
-    this.title.textContent = !queue.length ? "Nothing is asked. Give the canvas some ids with annotate()." : `Round ${round} · part ${at + 1} of ${queue.length} · ${left ? `${left} left` : "all answered"}`;
+    this.title.textContent = !queue.length ? (this.state.unbegun ? "The first question is on its way." : "Nothing is asked. Give the canvas some ids with annotate().") : `Round ${round} · part ${at + 1} of ${queue.length} · ${left ? `${left} left` : "all answered"}`;
     this.title.title = strategy;
     if (this.part) this.timer.textContent = clock(this.part.seconds);
   }
@@ -677,6 +735,7 @@ class View {
     const rows = [["Part", this.part.sample]];
     if (reason) rows.push(["Asked by", reason.strategy], ["Score", reason.score.toPrecision(4)], ["Place", `${reason.place.toLocaleString("en")} of ${reason.candidates.toLocaleString("en")}`],
       ...reason.elsewhere.map(([name, place, count]) => [name, `place ${place.toLocaleString("en")} of ${count.toLocaleString("en")}`]));
+    for (const [name, word, time] of this.part.others ?? []) rows.push([name, `${WORDS[word]}, ${moment(time)}`]);
     if (this.part.heat_words) rows.push(["Map", this.part.heat_words]);
     this.why.replaceChildren(make("dl", {}, ...rows.flatMap(([name, words]) => [make("dt", {}, name), make("dd", {}, words)])));
     this.b_compare.hidden = !reason || this.state.compared;
@@ -719,6 +778,14 @@ function panel(heading, ...children) { return make("section", { class: "ad-panel
 function arrow(key, step) { return { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[key]; }
 
 function count(number, word) { return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`; }
+
+function judgedIn({ accepted, rejected }) { return { ...(accepted ? { accepted: true } : {}), ...(rejected ? { rejected: true } : {}) }; }
+
+// "at 10:31"; with the day, if it was another one
+function moment(time) {
+  const at = new Date(time), hour = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return at.toDateString() === new Date().toDateString() ? `at ${hour}` : `on ${at.toLocaleDateString()} at ${hour}`;
+}
 
 function clock(seconds) { return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`; }
 

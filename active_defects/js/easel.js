@@ -157,6 +157,11 @@ export class Easel {
   }
 
   draw(wanted) {
+    if (!this.stage.clientWidth || !this.stage.clientHeight) { // hidden for this one frame (a change of theme), or for longer: then its new size will be heard of
+      if ((this.missed = (this.missed ?? 0) + 1) < 60) for (const what of wanted) this.ask(what);
+      return;
+    }
+    this.missed = 0;
     const ratio = window.devicePixelRatio || 1, width = Math.round(this.stage.clientWidth * ratio), height = Math.round(this.stage.clientHeight * ratio);
     for (const [name, layer] of Object.entries(this.layers)) {
       const whole = layer.width !== width || layer.height !== height || wanted.has("all");

@@ -87,7 +87,7 @@ export default { render({ model, el }) {
     lines.options.label = `Share of the defects found by ${names.length} methods. After ${plural(budget, "part")}: ${page.get("shown").map(m => `${names[m]} ${percent(mean(of(m, budget)))}`).join(", ")}.`;
     lines.repaint();
     const best = all.filter(one => one.share > all[0].share - 1e-9).map(one => one.name), { rows: order } = standings();
-    page.say("After ", strong(plural(budget, "part")), budget ? [" ", strong(listed(best)), best.length > 1 ? " lead with " : " leads with ", strong(percent(all[0].share, 1)), " of the defects; last is ", all.at(-1).name, ` with ${percent(all.at(-1).share, 1)}. `] : " nobody has found anything. ",
+    page.say("After ", strong(plural(budget, "part")), ...(budget ? [" ", strong(listed(best)), best.length > 1 ? " lead with " : " leads with ", strong(percent(all[0].share, 1)), ` of the defects; last is ${all.at(-1).name} with ${percent(all.at(-1).share, 1)}. `] : [" nobody has found anything. "]),
       "Over the minutes of labeling ", strong(order[0].name), ` is first, then ${listed(order.slice(1, 3).map(one => one.name))}.`);
   });
   page.on(["near"], () => {

@@ -17,7 +17,7 @@ from ..formulas.masked_error import block_masks, turn_masks
 from ..learners.reconstruction import ReconstructionLearner, Reconstructor, batch_block_errors, batch_pixel_errors, worst_pixels
 from .strategy import State
 
-# %% ../../nbs/530_strategies.msmr.ipynb #d720aee7
+# %% ../../nbs/530_strategies.msmr.ipynb #be9186d7
 @dataclass(frozen=True)
 class MSMR:
     "Maximum sequential mask reconstruction error [seed B, eq. 3], by default with patches in turn."
@@ -46,8 +46,7 @@ class MSMR:
         self.masks()
         learner, model = self.learner, state.model("M", self.learner)
         looking = stream(state.pool[state.candidates], learner.size, learner.channels, progress="M: looking" if learner.progress else None)
-        values = [self.score_images(model, images) for _, images in looking]
-        return pd.Series(np.concatenate([*values, np.zeros(0)]).astype(float), state.candidates, name="score")
+        return pd.Series(np.concatenate([*(self.score_images(model, images) for _, images in looking), np.zeros(0)]).astype(float), state.candidates, name="score")
 
     def score_images(
         self,

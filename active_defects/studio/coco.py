@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMS', 'to_coco', 'write_coco', 'read_coco']
 
-# %% ../../nbs/842_studio.coco.ipynb #7cac0cf0
+# %% ../../nbs/842_studio.coco.ipynb #6277dd6d
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,11 +18,12 @@ from ..data.atomic import write_whole
 from ..data.labels import Labels
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
-from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, json_of, same_size, word_of_mark
+from .handover import Received, Reply, content_of, file_name, finder, gather, json_of, same_size, turned_ids, word_of_mark
 from .masks import coco_rle, mask_of_coco
 from .polygons import mask_of_polygons, polygons_of
+from .queue import VERDICTS, word_of
 
-# %% ../../nbs/842_studio.coco.ipynb #aec55a48
+# %% ../../nbs/842_studio.coco.ipynb #0b8f6c80
 FORMS = ("runs", "letters", "polygons")
 
 def to_coco(
@@ -36,15 +37,14 @@ def to_coco(
 ) -> dict[str, list]: # info, images, annotations, categories
     "Parts as a COCO document."
     if form not in FORMS: raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
-    known, masks = (Labels.of({}) if labels is None else labels), dict(proposals or {})
-    masks = {i: m for i, m in masks.items() if i not in known.ids}
-    images, annotations = [], []
+    known, images, annotations = (Labels.of({}) if labels is None else labels), [], []
+    turned_ids(pool, ids := list(ids))
     for number, i in enumerate(ids, start=1):
         height, width = pool.images[i].shape[:2]
         images.append({"id": number, "file_name": file_name(pool, i), "width": width, "height": height, "sample": i, "rank": number})
         if scores is not None: images[-1]["score"] = float(scores[i])
-        if i in known.ids: images[-1]["verdict"] = _word(known.table.loc[i])
-        mask = known.masks[i] if i in known.masks else masks.get(i)
+        if i in known.ids: images[-1]["verdict"] = word_of(known.table.defective[i], known.table.maskable[i])
+        mask = known.masks[i] if i in known.masks else None if i in known.ids else (proposals or {}).get(i)
         if mask is not None and np.any(mask): annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": 1, **_mark(np.asarray(mask, bool), form)})
     return {"info": {"description": "parts to label, most urgent first"}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": category}]}
 
@@ -55,15 +55,13 @@ def write_coco(
     "A COCO document as a file."
     return write_whole(path, lambda file: file.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8"))
 
-def _word(row): return "skip" if pd.isna(row.defective) else "good" if not row.defective else "defective" if row.maskable else "no-mask"
-
 def _mark(mask, form):
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1]
     shape = polygons_of(mask) if form == "polygons" else coco_rle(mask, form == "letters")
     return {"segmentation": shape, "area": int(mask.sum()), "bbox": box, "iscrowd": int(form != "polygons")}
 
-# %% ../../nbs/842_studio.coco.ipynb #5637a060
+# %% ../../nbs/842_studio.coco.ipynb #22c511c4
 def read_coco(
     source: str | Path | Mapping[str, list], # JSON file, archive around one, or what stands in it
     ids: Iterable[str], # ids of all parts
@@ -72,7 +70,7 @@ def read_coco(
     seconds: float = 0.0, # time per answer, seconds
     complete: bool | Collection[str] = False, # whether images without annotations are good; ids: only these; False: nothing is said about them
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
-    category: str = "defect", # what an annotation is called, where the file has more than one category
+    category: str | Collection[str] | None = "defect", # what an annotation is called, where the file has more than one category; a list: all that count; None: any
 ) -> Received: # labels and what was rejected
     "The answers in a COCO file."
     document, ids = _document(source), list(ids)
@@ -89,14 +87,14 @@ def read_coco(
         if there[number := _number(image, "id")] != 1 or number is None: raise ValueError(f"its id {image['id']!r} is no number, or that of another image too")
         size, own = shape(sample := _sample(image, known, find)), marks[number]
         if "width" in image and "height" in image: same_size((image["height"], image["width"]), size)
-        words = {word_of_mark(names.get(_number(m, "category_id")), names.values(), category) for m in own} | {image.get("verdict") or None}
+        words = {word_of_mark(_name(m, names, category), names.values(), category) for m in own} | {image.get("verdict") or None}
         own = [m for m in own if names.get(_number(m, "category_id")) not in VERDICTS or m.get("segmentation")]
         if len(words := sorted(words - {None})) > 1: raise ValueError(f"two verdicts, {words[0]!r} and {words[1]!r}; keep one of them")
         if own: return Reply(sample, *words or [None], np.logical_or.reduce([_mask(m, size, limit_pixels) for m in own]))
         return Reply(sample, *words or ["good"], silent=not words)
     return gather(items + lost, read, annotator, seconds, limit_pixels, complete)
 
-# %% ../../nbs/842_studio.coco.ipynb #6af79ec1
+# %% ../../nbs/842_studio.coco.ipynb #641ac4e0
 def _document(source):
     document, name = source if isinstance(source, Mapping) else json_of(content_of(source, ".json"), source), source if isinstance(source, (str, Path)) else "the document"
     if not isinstance(document, Mapping) or not all(isinstance(document.get(part), list) for part in ("images", "annotations")):
@@ -113,6 +111,12 @@ def _number(record, name):
     number = record.get(name) if isinstance(record, Mapping) else None
     if isinstance(number, float) and number.is_integer(): number = int(number)
     return str(number).strip() if isinstance(number, (int, str)) and not isinstance(number, bool) else None
+
+def _name(mark, names, category):
+    number = mark.get("category_id")
+    if names and number is not None and category is not None and _number(mark, "category_id") not in names:
+        raise ValueError(f"an annotation has the category {number!r}, which the file does not list; mend the file, or take every name for a defect (`category=None`, --labels any)")
+    return names.get(_number(mark, "category_id"))
 
 def _mask(mark, size, limit_pixels):
     shape = mark.get("segmentation")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['xml_of', 'cvat_labels', 'to_cvat', 'write_cvat', 'read_cvat']
 
-# %% ../../nbs/846_studio.cvat.ipynb #e86c067d
+# %% ../../nbs/846_studio.cvat.ipynb #e26da528
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -17,9 +17,10 @@ import numpy as np
 from ..data.atomic import write_whole
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
-from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, same_size, word_of_mark
+from .handover import Received, Reply, content_of, defect_names, file_name, finder, gather, same_size, turned_ids, word_of_mark
 from .masks import cvat_runs, mask_of_cvat
 from .polygons import mask_of_polygons
+from .queue import VERDICTS
 
 # %% ../../nbs/846_studio.cvat.ipynb #8d716b6f
 def xml_of(
@@ -35,7 +36,7 @@ def xml_of(
         return ElementTree.fromstring(content)
     except (expat.ExpatError, ElementTree.ParseError, LookupError) as error: raise ValueError(f"{name} is no XML that can be read ({error}); export it again") from error
 
-# %% ../../nbs/846_studio.cvat.ipynb #85ced291
+# %% ../../nbs/846_studio.cvat.ipynb #3396ca33
 def cvat_labels(
     category: str = "defect", # what a drawn shape is called
 ) -> list[dict[str, object]]: # for CVAT's label constructor, under "Raw"
@@ -54,6 +55,7 @@ def to_cvat(
     ElementTree.SubElement(root, "version").text = "1.1"
     labels = ElementTree.SubElement(ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels")
     for label in cvat_labels(category): _child(labels, "label", label)
+    turned_ids(pool, ids := list(ids))
     for number, i in enumerate(ids):
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", i): raise ValueError(f"the id {i!r} holds characters that XML cannot; rename the file")
         height, width = pool.images[i].shape[:2]
@@ -76,7 +78,7 @@ def write_cvat(
     "An annotation file."
     return write_whole(path, lambda file: file.write_bytes(content))
 
-# %% ../../nbs/846_studio.cvat.ipynb #5cd539fb
+# %% ../../nbs/846_studio.cvat.ipynb #a2579191
 def read_cvat(
     source: str | Path | bytes, # XML file, archive around one, or what stands in it
     ids: Iterable[str], # ids of all parts
@@ -85,7 +87,7 @@ def read_cvat(
     seconds: float = 0.0, # time per answer, seconds
     complete: bool | Collection[str] = False, # whether images without shapes and words are good; ids: only these; False: nothing is said about them
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
-    category: str = "defect", # what a drawn shape is called, where the file has more than one label
+    category: str | Collection[str] | None = "defect", # what a drawn shape is called, where the file has more than one label; a list: all that count; None: any
 ) -> Received: # labels and what was rejected
     "The answers in a file of CVAT."
     name = "the file" if isinstance(source, bytes) else source
@@ -105,11 +107,11 @@ def read_cvat(
         return Reply(sample, *words or ["good"], silent=not words)
     return gather(((f"image {image.get('name')}", image) for image in images), read, annotator, seconds, limit_pixels, complete)
 
-# %% ../../nbs/846_studio.cvat.ipynb #d4c45210
+# %% ../../nbs/846_studio.cvat.ipynb #b2b5e11f
 def _word(label, category):
-    word = label.strip().lower()
-    if word == category.strip().lower(): return "defective"
-    if word not in VERDICTS: raise ValueError(f"the tag {label!r} is no verdict; choose {', '.join(VERDICTS)}, or {category}")
+    word, defects = label.strip().lower(), sorted(defect_names(category) or ())
+    if word in defects: return "defective"
+    if word not in VERDICTS: raise ValueError(f"the tag {label!r} is no verdict; choose {', '.join([*VERDICTS, *defects])}")
     return word
 
 def _whole(element, name):
@@ -120,5 +122,8 @@ def _mask(mark, size, limit_pixels):
     if mark.tag == "mask":
         if not re.fullmatch(r"\s*\d{1,9}(\s*,\s*\d{1,9})*\s*", runs := mark.attrib["rle"]): raise ValueError(f"the runs of a mask must be whole numbers with commas between them, got {runs[:40]!r}")
         return mask_of_cvat([int(run) for run in runs.split(",")], tuple(_whole(mark, side) for side in ("left", "top", "width", "height")), size, limit_pixels)
-    if mark.tag == "polygon": return mask_of_polygons([[float(number) for corner in mark.attrib["points"].split(";") for number in corner.split(",")]], size, limit_pixels)
+    if mark.tag == "polygon":
+        try: corners = [float(number) for corner in mark.attrib["points"].split(";") for number in corner.split(",")]
+        except ValueError: raise ValueError(f"the corners of a polygon must be numbers such as 10.5,3;12,8, got {mark.attrib['points'][:40]!r}") from None
+        return mask_of_polygons([corners], size, limit_pixels)
     raise ValueError(f"a {mark.tag} does not say which pixels a defect has; draw a mask or a polygon")

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['INTERFACE', 'brush_result', 'to_label_studio', 'write_label_studio', 'read_label_studio']
 
-# %% ../../nbs/844_studio.label_studio.ipynb #708a7538
+# %% ../../nbs/844_studio.label_studio.ipynb #7c026a97
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -22,8 +22,9 @@ from ..data.overlay import to_data_url
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
 from .brush import brush_rle, mask_of_brush
-from .handover import VERDICTS, Received, Reply, content_of, file_name, finder, gather, json_of, same_size, word_of_mark
+from .handover import Received, Reply, content_of, file_name, finder, gather, json_of, same_size, turned_ids, word_of_mark
 from .polygons import mask_of_polygons
+from .queue import VERDICTS
 
 # %% ../../nbs/844_studio.label_studio.ipynb #1f972219
 INTERFACE = """<View>
@@ -45,7 +46,7 @@ def brush_result(
     value = {"format": "rle", "rle": brush_rle(mask), "brushlabels": ["defect"]}
     return {"id": f"mask{number}", "from_name": "mask", "to_name": "image", "type": "brushlabels", "original_width": mask.shape[1], "original_height": mask.shape[0], "image_rotation": 0, "value": value}
 
-# %% ../../nbs/844_studio.label_studio.ipynb #2a61153d
+# %% ../../nbs/844_studio.label_studio.ipynb #387ce98b
 def to_label_studio(
     pool: Pool, # parts
     ids: Iterable[str], # parts to send, most urgent first
@@ -56,7 +57,8 @@ def to_label_studio(
     why: Mapping[str, str] | None = None, # id -> reason; None: strategy and rank
 ) -> list[dict[str, object]]: # one task per part
     "Parts as tasks."
-    tasks = []
+    tasks, ids = [], list(ids)
+    if prefix is not None: turned_ids(pool, ids)
     for rank, i in enumerate(ids, start=1):
         image = to_data_url(pool.images[i], "png") if prefix is None else prefix + quote(file_name(pool, i))
         data = {"image": image, "id": i, "rank": rank, "why": (why or {}).get(i, f"{i}: {strategy or 'queue'}, {rank}")}
@@ -74,7 +76,7 @@ def write_label_studio(
     "Tasks as a file."
     return write_whole(path, lambda file: file.write_text(json.dumps(list(tasks), indent=1, allow_nan=False), encoding="utf-8"))
 
-# %% ../../nbs/844_studio.label_studio.ipynb #0e052c43
+# %% ../../nbs/844_studio.label_studio.ipynb #45db6132
 def read_label_studio(
     source: str | Path | Sequence[Mapping[str, object]], # JSON file, archive around one, or the tasks in it
     ids: Iterable[str], # ids of all parts
@@ -83,6 +85,7 @@ def read_label_studio(
     seconds: float = 0.0, # time per answer, where the file does not tell
     by: str | None = None, # only this person's answers; None: everybody's, the latest about each part
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
+    category: str | Collection[str] | None = "defect", # what a mark is called, where the file has more than one label; a list: all that count; None: any
 ) -> Received: # labels and what was rejected
     "The answers in an export of Label Studio."
     tasks, ids = json_of(content_of(source, ".json"), source) if isinstance(source, (str, Path)) else source, list(ids)
@@ -100,7 +103,7 @@ def read_label_studio(
         results = [r for r in annotation["result"] if isinstance(r["value"] if r.get("type") != "relation" else None, dict)]
         drawn = [r for r in results if "original_width" in r and r.get("type") not in _WORDS]
         words = {str(word).strip().lower() for r in results for word in r["value"].get("choices") or []} & set(VERDICTS)
-        words = sorted((words | {word_of_mark(_label(r), names) for r in drawn}) - {None})
+        words = sorted((words | {word_of_mark(_label(r), names, category) for r in drawn}) - {None})
         if len(words) > 1: raise ValueError(f"two verdicts, {' and '.join(words)}; keep one of them")
         if drawn: return Reply(sample, *words or [None], np.logical_or.reduce([_mask(r, size, limit_pixels) for r in drawn]), **told)
         if annotation["result"] and not words: raise ValueError(f"neither a mark nor one of the words {', '.join(VERDICTS)} is in it; draw the defect, or choose a word")

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['call', 'LabelStudio', 'open_label_studio']
 
-# %% ../../nbs/845_studio.label_studio_server.ipynb #932a0b6c
+# %% ../../nbs/845_studio.label_studio_server.ipynb #d2332c4e
 import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -48,7 +48,7 @@ def call(
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *anything): return None
 
-# %% ../../nbs/845_studio.label_studio_server.ipynb #872eedb3
+# %% ../../nbs/845_studio.label_studio_server.ipynb #b750d296
 @dataclass(frozen=True)
 class LabelStudio:
     "A project on a server of Label Studio, as an oracle."
@@ -58,6 +58,7 @@ class LabelStudio:
     pool: Pool # all parts
     prefix: str | None = "/data/local-files/?d=" # put before a picture's name; None: pictures go into the tasks
     ask: Callable = call # sends a request
+    category: str | Collection[str] | None = "defect" # what marks are called, where there are several labels; a list: all that are defects; None: any
 
     def send(
         self,
@@ -69,8 +70,7 @@ class LabelStudio:
         "Make tasks of parts, once."
         there = {str(task["data"].get("id")) for task in self.tasks()}
         new = [i for i in ids if i not in there]
-        tasks = to_label_studio(self.pool, new, scores, strategy, proposals, self.prefix)
-        if new: self.ask(f"{_project(self)}/import", _key(self), tasks)
+        if new: self.ask(f"{_project(self)}/import", _key(self), to_label_studio(self.pool, new, scores, strategy, proposals, self.prefix))
         return new
 
     def tasks(self) -> Sequence[Mapping[str, object]]: # with their annotations, those that nobody answered too
@@ -84,7 +84,7 @@ class LabelStudio:
         by: str | None = None, # only this person's answers; None: everybody's, the latest about each part
     ) -> Received: # labels and what was rejected
         "All answers so far."
-        return read_label_studio(self.tasks(), self.pool.ids, lambda i: self.pool.images[i].shape[:2], by=by)
+        return read_label_studio(self.tasks(), self.pool.ids, lambda i: self.pool.images[i].shape[:2], by=by, category=self.category)
 
     def annotate(
         self,

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['to_lightly', 'write_lightly', 'send_to_lightly', 'read_lightly']
 
-# %% ../../nbs/848_studio.lightly.ipynb #5e113fe3
+# %% ../../nbs/848_studio.lightly.ipynb #5dc6860f
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,10 @@ from ..data.atomic import write_whole
 from ..data.packed_masks import LIMIT_PIXELS
 from ..data.pool import Pool
 from ..formulas.contracts import ranked
-from .handover import Received, Reply, file_name, finder, gather, word_of_mark
+from .handover import Received, Reply, file_name, finder, gather, turned_ids, word_of_mark
 from .masks import lightly_runs, mask_of_lightly
 
-# %% ../../nbs/848_studio.lightly.ipynb #0a0e6e9e
+# %% ../../nbs/848_studio.lightly.ipynb #2166da6a
 def to_lightly(
     pool: Pool, # parts
     scores: pd.Series, # what ranked them, index: id
@@ -30,6 +30,7 @@ def to_lightly(
 ) -> dict[str, dict[str, object]]: # file name -> metadata; every value has the same type for all parts
     "Scores as metadata."
     order = ranked(scores, seed)
+    turned_ids(pool, order)
     rank = pd.Series(range(1, len(order) + 1), order)
     table = pd.DataFrame({"score": scores.astype(float), "rank": rank, **columns}).loc[order]
     gaps = table.columns[table.isna().any()]
@@ -60,7 +61,7 @@ def send_to_lightly(
     dataset.update_metadata(updates)
     return [name for name in metadata if name not in met]
 
-# %% ../../nbs/848_studio.lightly.ipynb #c08e35f3
+# %% ../../nbs/848_studio.lightly.ipynb #0f626f58
 def read_lightly(
     dataset: Iterable, # a `lightly_studio.ImageDataset`
     ids: Iterable[str], # ids of all parts
@@ -69,7 +70,7 @@ def read_lightly(
     annotator: str = "person", # who says so
     seconds: float = 0.0, # time per answer, seconds
     limit_pixels: int = LIMIT_PIXELS, # larger masks are refused
-    category: str = "defect", # class of a drawn mask, where there is more than one
+    category: str | Collection[str] | None = "defect", # class of a drawn mask, where there is more than one; a list: all that count; None: any
 ) -> Received: # labels and what was rejected
     "The answers in a data set of LightlyStudio."
     pictures = list(dataset)

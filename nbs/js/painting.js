@@ -34,12 +34,13 @@ export class Painting {
     this.saved = new Map();
   }
 
-  // Ends a step. Returns whether it changed anything; a step without change is not remembered.
-  end() {
+  // Ends a step. Returns whether it changed anything; a step without change is not remembered, unless it has a `mark`, which undo and redo give back.
+  end(mark = null) {
     const tiles = new Map();
     for (const [index, before] of this.saved ?? []) if (!same(before, this.tile(index))) tiles.set(index, before);
     this.saved = null;
-    if (!tiles.size) return false;
+    if (!tiles.size && !mark) return false;
+    tiles.mark = mark;
     this.done.push(tiles);
     this.undone = [];
     let memory = 0;
@@ -56,7 +57,7 @@ export class Painting {
   swap(from, to) {
     const tiles = from.pop();
     if (!tiles) return false;
-    const other = new Map();
+    const other = Object.assign(new Map(), { mark: tiles.mark });
     for (const [index, content] of tiles) {
       other.set(index, this.tile(index));
       const { left, top, right, bottom } = this.corners(index);
@@ -64,7 +65,7 @@ export class Painting {
       this.grow(left, top, right, bottom);
     }
     to.push(other);
-    return true;
+    return other;
   }
 
   corners(index) {
