@@ -231,9 +231,7 @@ def main(
 ) -> int: # 0 fine, 2 wrong, 130 interrupted
     "Do what was typed."
     words = sys.argv[1:] if argv is None else argv
-    if not words:
-        parser().print_help()
-        return 2
+    if not words: return parser().print_help() or 2
     options, unknown = parser().parse_known_args(words)
     if unknown: options.refuse(f"unrecognized arguments: {' '.join(unknown)}; did you mistype one of the options above?")
     if "" not in sys.path: sys.path.append("")
@@ -247,4 +245,5 @@ def main(
         if options.debug: raise
         print(f"active-defects {options.run.__name__}: {sentence_of(error)}", file=sys.stderr)
         return 2
+    finally: logging.getLogger("active_defects").setLevel(logging.NOTSET)
     return 0

@@ -236,7 +236,7 @@ def test_a_round_that_was_never_asked(fails, images, tmp_path):
 
 
 @pytest.mark.parametrize("words, says", [
-    (["IMAGES", "--first", "strategies.nothing:X"], "no module 'strategies.nothing'"), (["IMAGES", "--strategy", "msmr"], "package.module:Class"),
+    (["IMAGES", "--first", "strategies.nothing:X"], "no module 'strategies.nothing'"), (["IMAGES", "--strategy", "mzmr"], "did you mean MSMR"),
     (["EMPTY"], "no usable picture"), (["IMAGES/none"], "not a folder"), (["IMAGES", "--device", "toaster"], "no device")])
 def test_an_ask_that_fails_keeps_nothing(fails, images, tmp_path, words, says):
     (tmp_path / "empty").mkdir()

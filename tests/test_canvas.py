@@ -641,6 +641,9 @@ def test_time_without_a_stroke_counts(new_page):
     desk = desk_of(new_page)
     first, second = desk.canvas.session.round.asked[:2]
     desk.page.wait_for_timeout(1300)
+    assert desk.page.inner_text(".ad-timer") == "0:00"  # nobody is there yet
+    desk.stage.hover()
+    desk.page.wait_for_timeout(1300)
     desk.press("n")
     on_desk(desk, second)
     desk.page.wait_for_timeout(200)
@@ -729,6 +732,7 @@ def test_two_views_keep_each_others_paint(new_page):
     first, second = desk.canvas.session.round.asked[:2]
     desk.page.evaluate("window.second = [window.mount()]")
     desk.page.wait_for_function("() => document.querySelectorAll('[data-part]').length === 2")
+    desk.stage = desk.page.locator(".ad-stage >> nth=0")
     desk.drag((0.4, 0.4), (0.6, 0.4))
     drawn = desk.drafted()
     other = desk.page.locator(".ad-stage >> nth=1")
@@ -744,6 +748,7 @@ def test_two_views_keep_each_others_paint(new_page):
     desk.drag((0.4, 0.6), (0.6, 0.6))
     painted = desk.drafted()
     other.focus()
+    assert not np.array_equal(painted, drawn)
     for part in (first, second):
         desk.page.keyboard.press("p" if part == first else "n")
         desk.page.wait_for_function("id => document.querySelectorAll('.ad-canvas')[1].dataset.part === id", arg=part)
@@ -814,6 +819,18 @@ def test_a_frame_without_a_stage_leaves_the_picture(new_page):
     })""")
     desk.page.wait_for_timeout(200)
     assert desk.page.evaluate("() => { const c = document.querySelector('.ad-stage canvas'); return c.width > 0 && c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3]; }") == 255 and desk.said == []
+
+
+def test_a_small_laptop_shows_all_and_nothing_jumps(new_page, proposing):
+    desk = desk_of(new_page, context=dict(viewport=dict(width=1366, height=768)))
+    places = lambda: {name: desk.page.locator(f".ad-{name}").bounding_box() for name in ("status", "stage", "previous", "good", "defective", "no-mask", "skip", "next")}  # noqa: E731
+    before = places()
+    assert max(box["y"] + box["height"] for box in before.values()) <= 640, "JupyterLab leaves 640 of 768 rows"
+    desk.press("a")
+    assert {name: box["y"] for name, box in places().items() if name != "status"} == {name: box["y"] for name, box in before.items() if name != "status"}
+    desk.page.set_viewport_size(dict(width=1030, height=768))
+    rows = places()
+    assert rows["next"]["width"] < 300 and rows["next"]["y"] == rows["skip"]["y"] == rows["no-mask"]["y"] and rows["previous"]["y"] == rows["good"]["y"] and desk.said == []
 
 
 def test_a_stroke_follows_the_hand(new_page):

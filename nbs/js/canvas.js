@@ -27,6 +27,7 @@ class View {
     this.letters = []; // what Python has not answered yet, oldest first
     this.number = 1000 * Date.now() + Math.floor(1000 * Math.random()); // of the last letter: more than before a reload, and unlike those of a second view, which hears all answers, too
     this.changes = 0; // strokes and the like, over all parts
+    this.active = -Infinity; // the last movement of the hand; the clock begins with the first
     this.unsaved = new Map(); // parts that left the desk before their last draft was kept
     this.times = new Map(); // seconds at parts that left the desk
     this.tool = "brush";
@@ -84,7 +85,7 @@ class View {
     this.found = make("div", { class: "ad-found" });
     this.bar = make("progress", { max: "1", value: "0", "aria-label": "Progress of the next round", hidden: "" });
     const help = make("details", { class: "ad-help" }, make("summary", {}, "Keys"), make("dl", {}, ...KEYS.flatMap(([keys, words]) => [make("dt", {}, keys), make("dd", {}, words)])));
-    const main = make("div", { class: "ad-main" }, tools, sliders, this.stage, this.proposed, verdicts, this.status);
+    const main = make("div", { class: "ad-main" }, tools, sliders, make("div", { class: "ad-said" }, this.status, this.proposed), this.stage, verdicts); // what comes and goes has its place, so that no button moves
     const side = make("div", { class: "ad-side" }, panel("Why this part?", this.why, button("compare", "Compare with other strategies", null, () => this.compare())), panel("Queue", this.list), panel("Found so far", this.found, button("advance", "Ask for the next round", "q", () => this.advance()), this.bar), help);
     this.root.append(make("div", { class: "ad-head" }, this.title, this.saved, this.timer), make("div", { class: "ad-body" }, main, side));
     el.append(this.root);
@@ -303,7 +304,7 @@ class View {
     this.moved = false;
     part.told = part.note.seconds ?? 0;
     part.seconds = Math.max(part.told, this.times.get(part.sample) ?? 0);
-    this.active = this.counted = performance.now();
+    this.counted = performance.now();
     part.made = part.sent = part.saved = 0; // the change that was last made, sent, kept
     part.underway = null; // the letter that carries the newest draft
     const unsaved = left?.sample === part.sample && left.made > left.saved && !left.closed ? left : this.unsaved.get(part.sample);
