@@ -253,13 +253,13 @@ def notebooks_are_small(root):
 
 @rule
 def title_and_blurb_first(root):
-    "`# Title`, an empty line, `> one sentence`: in the cell after `default_exp`, or in the first cell beside the floors."
+    "`# Title`, an empty line, `> one sentence`, and nothing else: in the cell after `default_exp`, or in the first cell beside the floors. The site makes the page's head of that cell, and drops what else it holds."
     bad = []
     for c in chapters(root):
         rest = [cell for cell in c.cells if cell.kind != "raw" and "default_exp" not in cell.directives]
-        hit = re.match(r"# \S[^\n]*\n\n> \S[^\n]*(?=\n\n|\s*\Z)", rest[0].source) if rest and rest[0].kind == "markdown" else None
+        hit = re.fullmatch(r"# \S[^\n]*\n\n> \S[^\n]*\s*", rest[0].source) if rest and rest[0].kind == "markdown" else None
         if hit is None or not hit[0].rstrip().endswith((".", "?", "!")):
-            bad.append(f"{c.name}: does not begin with `# Title`, an empty line and `> one sentence.`")
+            bad.append(f"{c.name}: does not begin with a cell of `# Title`, an empty line and `> one sentence.`")
     return bad
 
 

@@ -61,7 +61,7 @@ def prose(source):
 
 def chapter(module, imports, exported, *lessons):
     cells = [code(f"#| default_exp {module}")] if module else []
-    cells += [prose("# A title\n\n> One sentence about it.\n\nWhy.")]
+    cells += [prose("# A title\n\n> One sentence about it."), prose("Why.")]
     cells += [code(f"#| export\n{imports}")] if imports else []
     cells += [code(exported)] if exported else []
     return [*cells, *lessons, shown("1 / 2"), prose("## Check yourself\n\n1. Why?"), shown("assert 1\n0.5")]
@@ -196,7 +196,7 @@ PLANTS = {
     "notebooks_are_small": [lesson(shown("1", "x" * 500_000))],
     "title_and_blurb_first": [
         changed("nbs/110_formulas.entropy.ipynb", "# A title", "## A title"), changed("nbs/110_formulas.entropy.ipynb", "> One", "One"), changed("nbs/110_formulas.entropy.ipynb", "about it.", "about it"),
-        changed("nbs/papers/story.ipynb", "> One", "One"), bare("120_formulas.planted", [code("#| default_exp formulas.planted"), code("#| export\nA = 1"), prose("# A title\n\n> One sentence.")]),
+        changed("nbs/papers/story.ipynb", "> One", "One"), bare("120_formulas.planted", [code("#| default_exp formulas.planted"), prose("# A title\n\n> One sentence.\n\nAnd what the site would drop.")]), bare("120_formulas.planted", [code("#| default_exp formulas.planted"), code("#| export\nA = 1"), prose("# A title\n\n> One sentence.")]),
         changed("nbs/110_formulas.entropy.ipynb", '"# A title\\n",\n    "\\n",', '"# A title\\n",')],
     "import_cells_only_import": [lesson(shown("import math\nmath.pi")), exported("import math\nA = 1"), lesson(code("#| hide\nimport math\nseed = 0"))],
     "no_drawers": [

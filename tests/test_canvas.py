@@ -311,7 +311,7 @@ def test_the_next_round_with_map_proposal_and_reasons(new_page):
     desk.page.wait_for_function("() => document.querySelector('.ad-title').textContent.startsWith('Round 2')")
     desk.page.wait_for_selector(f"[data-part='{desk.canvas.session.round.asked[0]}']")
     why = desk.page.inner_text(".ad-why")
-    assert "LikelyDefect" in why and "1 of 8" in why and "probability of defect" in why and "MedianDeviation" in why
+    assert "Ask first where a defect is most certain" in why and "LikelyDefect" in why and "1 of 8" in why and "probability of defect" in why and "MedianDeviation" in why
     desk.page.click(".ad-compare")
     desk.page.wait_for_function("() => document.querySelector('.ad-why').textContent.includes('Uncertainty')")
     assert "next 4 parts: about" in desk.page.inner_text(".ad-forecast") and desk.page.locator(".ad-curve").get_attribute("aria-label").startswith("Defects found")

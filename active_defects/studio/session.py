@@ -127,7 +127,7 @@ def shape_of(
     try: return session.shapes.get(sample) or session.shapes.setdefault(sample, to_screen(session.loop.pool.images[sample]).pixels.shape[:2])
     except (ValueError, OSError, KeyError) as error: raise ValueError(f"{error}; nobody can judge a picture that cannot be seen, so bring it back, or skip {sample!r}") from error
 
-# %% ../../nbs/820_studio.session.ipynb #8c53bc69
+# %% ../../nbs/820_studio.session.ipynb #4d557b36
 def part_of(
     session: Session, # a desk
     sample: str, # id of a part of its round
@@ -148,10 +148,10 @@ def part_of(
     shape = session.shapes[sample] = screen.pixels.shape[:2]
     mask, note, trouble = painted(session, sample, shape)
     heat, words, proposal = map_or_words(loop, record, sample, image) if session.asks else (None, "", None)
-    others = others_say(loop.store, sample, session.annotator, session.blind)
-    theirs, who = theirs_of(session, sample, shape, others)
+    theirs, who = theirs_of(session, sample, shape, others := others_say(loop.store, sample, session.annotator, session.blind))
     return Part(sample, screen, mask, note, heat, words, proposal if theirs is None else theirs, reason, trouble, others, who)
 
+# %% ../../nbs/820_studio.session.ipynb #01853660
 def theirs_of(
     session: Session, # a desk
     sample: str, # id of a part of its round

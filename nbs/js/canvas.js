@@ -734,7 +734,7 @@ class View {
 
   showReason(reason) {
     const rows = [["Part", this.part.sample]];
-    if (reason) rows.push(["Asked by", reason.strategy], ["Score", reason.score.toPrecision(4)], ["Place", `${reason.place.toLocaleString("en")} of ${reason.candidates.toLocaleString("en")}`],
+    if (reason) rows.push(["Asked by", reason.strategy], ...(this.state.why ? [["Because", this.state.why]] : []), ["Score", `${reason.score.toPrecision(4)}, higher is asked first`], ["Place", `${reason.place.toLocaleString("en")} of ${reason.candidates.toLocaleString("en")}`],
       ...reason.elsewhere.map(([name, place, count]) => [name, `place ${place.toLocaleString("en")} of ${count.toLocaleString("en")}`]));
     for (const [name, word, time] of this.part.others ?? []) rows.push([name, `${WORDS[word]}, ${moment(time)}`]);
     if (this.part.heat_words) rows.push(["Map", this.part.heat_words]);
