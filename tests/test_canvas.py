@@ -365,7 +365,8 @@ def test_another_verdict_is_told_and_can_be_seen(new_page, tmp_path):
     ben.answered(1)
     said(ben, f"{first}: good, saved. ana said “defective” at ")
     assert "the later one counts" in ben.status() and ben.store.log().annotator.tolist() == ["ana", "ben"] and not ben.store.latest().table.defective[first]
-    ben.page.click(".ad-row >> nth=0")
+    on_desk(ben, second)
+    ben.press("z")
     on_desk(ben, first)
     assert "ana has drawn the hatched mask" in ben.page.inner_text(".ad-proposed") and "defective, at" in ben.page.inner_text(".ad-why")
     ben.press("a")

@@ -459,4 +459,4 @@ def test_budget_computes_as_python(run):
 
 
 def test_the_hosts_names_are_few():
-    assert host.__all__ == ["page_json", "packed", "strip", "joined", "Explorer"]
+    assert host.__all__ == ["page_json", "packed", "strip", "Explorer"]

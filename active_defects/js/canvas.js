@@ -7,7 +7,7 @@ const TOOLS = [["brush", "Brush", "b"], ["eraser", "Eraser", "e"], ["polygon", "
 const VERDICTS = [["good", "Whole part is good", "g"], ["defective", "Defective, as painted", "d"], ["no-mask", "Defective, no mask", "m"], ["skip", "Skip", "s"]];
 const WORDS = { open: "open", good: "good", defective: "defective", "no-mask": "defective, no mask", skip: "skipped" };
 const KEYS = [["B E O F H", "brush, eraser, polygon, fill, move"], ["[ ]", "smaller, larger brush"], ["arrows", "move the cursor (Shift: farther, Alt: one pixel)"], ["Space", "pen down and up; corner of a polygon; fill here"],
-  ["Enter, Backspace, Esc", "close a polygon, take back its last corner, give it up"], ["Z, Shift+Z", "undo, redo"], ["+ − 0", "zoom in, out, whole picture"], ["Ctrl+arrows", "move the picture"], ["C", "contrast on and off"],
+  ["Enter, Backspace, Esc", "close a polygon, take back its last corner, give it up"], ["Z, Shift+Z", "undo, redo; Z after a verdict: back to its part"], ["+ − 0", "zoom in, out, whole picture"], ["Ctrl+arrows", "move the picture"], ["C", "contrast on and off"],
   ["V", "map on and off"], ["A, R", "accept, reject the proposed mask"], ["I", "say where the cursor is"], ["G D M S", "good, defective, no mask to be had, skip"], ["N, P", "next, previous part"], ["Q", "ask for the next round"]];
 const IDLE = 60; // seconds without any movement that still count as work
 const PATIENCE = { each: 5, advance: 20 }; // seconds of silence before a warning; a round may learn without a bar
@@ -432,7 +432,7 @@ class View {
     this.unsaved.delete(sample);
     const beside = this.besides(others, verdict);
     this.last = { sample, verdict };
-    this.say(`${sample}: ${WORDS[verdict]}, saved.` + (beside && ` ${beside} Your “${WORDS[verdict]}” stands beside it, and the later one counts; open the part again to see it, or to answer anew.`) + (next ? "" : " The queue is done."), Boolean(beside));
+    this.say(`${sample}: ${WORDS[verdict]}, saved.` + (beside && ` ${beside} Your “${WORDS[verdict]}” stands beside it; the later one counts. Z goes back to see it.`) + (next ? "" : " The queue is done."), Boolean(beside));
     this.root.setAttribute("data-answered", String(state.queue.filter((row) => row.state !== "open").length));
     this.release();
     this.showQueue();
