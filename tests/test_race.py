@@ -47,8 +47,9 @@ def test_what_stands_beside_the_race_is_written_once(small):
         small.methods, small.prefix = seed_b.arms, "seed_b"
         seed_b.work(("found", ("ksdd", "SDR", 0)), small)
         small.methods, small.prefix = race.methods, "race"
-        for stage, job in (("groups", ("ksdd", 0)), ("ahead", ("ksdd", 0)), ("stops", ("ksdd", "SDR", 0)), ("iou", ("ksdd", "entropy", 0))): seed_b.work((stage, job), small, race.STAGES)
-    groups, ahead, stops, iou = (pd.read_csv(small.results / f"race_{name}.csv") for name in ("groups", "ahead", "stops", "iou"))
+        for stage, job in (("groups", ("ksdd", 0)), ("ahead", ("ksdd", 0)), ("stops", ("ksdd", "SDR", 0)), ("picks", ("small world", 0)), ("iou", ("ksdd", "entropy", 0))): seed_b.work((stage, job), small, race.STAGES)
+    groups, ahead, stops, picks, iou = (pd.read_csv(small.results / f"race_{name}.csv") for name in ("groups", "ahead", "stops", "picks", "iou"))
+    assert {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT, "SDR", "confidence", "random"} <= set(picks.method) and not picks.duplicated("key").any() and picks.asked.str.split().map(len).eq(8).all()
     assert groups.filter(like="group").sum(axis=1).eq(TRUTH.table.defective.sum()).all() and groups.score.tolist() == [*race.CLASSICAL, *race.PRETEXT]
     assert set(ahead.method) == {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT} and (ahead.found <= ahead.left).all() and not ahead.duplicated("key").any()
     assert iou.percent.tolist() == [10, 20, 30, 60]

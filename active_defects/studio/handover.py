@@ -98,6 +98,7 @@ def verdict_of(
     subject: str = "the drawing", # what errors call it
 ) -> tuple[bool | None, bool]: # defective (None: skipped), and whether the defect can be drawn
     "What a word and a drawing say together."
+    if word is None and drawn is None: raise ValueError("there is neither a verdict nor a drawing; say 'good' where there is no defect")
     verdict = meaning_of(word or ("defective" if drawn else "good"))
     if drawn and word not in (None, "defective"): raise ValueError(f"{subject} shows a defect, but the verdict says {word!r}; keep one of the two")
     if drawn is False and word == "defective": raise ValueError(f"{subject} is all black, but the verdict says 'defective'; draw the defect, or say 'no-mask'")
@@ -155,7 +156,7 @@ def gather(
 def _verdict(reply):
     drawn = None if reply.mask is None else bool(reply.mask.any())
     if drawn is False and reply.word in (None, "defective"): raise ValueError("a mark covers no pixel; draw it wider, or say no-mask")
-    return verdict_of(reply.word, drawn)
+    return verdict_of(reply.word or ("good" if reply.silent else None), drawn)
 
 def _packed(rows, annotator, seconds, limit_pixels):
     masks = PackedMasks({i: row[3] for i, row in rows.items() if row[3]}, limit_pixels)
