@@ -34,7 +34,7 @@ docs: env ## the site in _docs/, with Quarto
 	.venv/bin/python tests/docs.py
 
 lab: env ## JupyterLab at the first chapter
-	.venv/bin/jupyter lab nbs/$(notdir $(firstword $(sort $(wildcard nbs/[0-9]*.ipynb))))
+	.venv/bin/jupyter lab nbs/begin/fifty_labels.ipynb
 
 times: env ## measure how long each notebook runs, where its code has changed
 	.venv/bin/python tests/times.py

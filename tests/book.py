@@ -8,20 +8,29 @@ from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 
+import front
+
 PACKAGE = "active_defects"
 FLOORS = {1: "formulas", 2: "data", 3: "models", 4: "learners", 5: "strategies", 6: "baselines", 7: "loop", 8: "studio", 9: ""}
 FLOOR_TITLES = {
-    1: ("Formulas", "arrays in, arrays out: probabilities, scores, selections, metrics"),
-    2: ("Data", "pools, labels, the small world, readers of real data sets"),
-    3: ("Models", "networks and losses: tensors in, tensors out"),
-    4: ("Learners", "what turns a pool and labels into a model"),
-    5: ("Strategies", "what turns predictions into the next question"),
-    6: ("Baselines", "one published method a chapter"),
-    7: ("The loop", "ask, tell, and the curves that come out"),
-    8: ("Studio", "widgets, other people's labeling tools, the report"),
-    9: ("Scale and doors", "big pools, the command line, the stable names"),
+    1: ("Formulas", "How unsure, how odd, how many: the scores themselves, as arithmetic on arrays."),
+    2: ("Data", "Pictures and answers: folders, real data sets, a small world with known truth, and a store that forgets nothing."),
+    3: ("Models", "The networks and their losses, from single layers up."),
+    4: ("Learners", "From pictures and answers to a model that can be asked for its opinion."),
+    5: ("Strategies", "From a model’s opinion to the next question: the ways of asking."),
+    6: ("Baselines", "What others have published, one method a chapter, all run by the same loop."),
+    7: ("The loop", "Ask, tell, learn, stop: the rounds, and the curves that come out of them."),
+    8: ("Studio", "A brush, a report, doors to other labeling tools, and figures that answer back."),
+    9: ("Scale and doors", "Big folders, the command line, and the names that stay."),
 }
 ROOMS = {"papers": "Papers", "howto": "How to", "explanations": "Explanations"}
+ROOM_LINES = {
+    "papers": "Both papers measured again, claim by claim, with what did not hold.",
+    "howto": "Recipes that run: your own parts, a new strategy, data set or labeling tool, a GPU, a cluster.",
+    "explanations": "Why it is so: questions that fit no single chapter, each answered by an experiment.",
+    "back": "Notation, glossary, every function, every claim, every source, every license.",
+}
+BEGIN = ("fifty_labels", "odd_without_labels", "one_round", "which_score", "your_own_folder")  # nbs/begin, in reading order
 BACK = ("notation", "glossary", "functions", "claims", "bibliography", "credits")
 SEEDS = {"A": "mixedal", "B": "li2023"}
 EXPORTS, FLAGS = {"export", "exports", "exporti"}, {"slow", "cuda", "data"}
@@ -132,6 +141,12 @@ class Chapter:
                 return hit[1].strip()
         return self.module
 
+    @property
+    def blurb(self):
+        "The sentence under the title."
+        hits = [re.search(r"(?m)^> (.+)$", cell.source) for cell in self.cells if cell.kind == "markdown"]
+        return next((hit[1].strip() for hit in hits if hit), "")
+
     @cached_property
     def imported(self):
         "Every module that a cell imports, and every name that comes with it: {dotted module: {names}}."
@@ -155,6 +170,7 @@ class Text:
     "A page of the back matter, written as text."
     name: str
     title: str
+    blurb: str = ""
 
 
 # What is cited
@@ -181,23 +197,26 @@ def known_works(root):
 
 
 def chapters(root):
-    "Every notebook of the book in reading order: floors by number, then the rooms beside them."
+    "Every notebook of the book in reading order: where to begin, floors by number, then the rooms beside them."
     nbs = Path(root) / "nbs"
     paths = [p for p in nbs.rglob("*.ipynb") if not any(part.startswith((".", "_")) for part in p.relative_to(nbs).parts)]
-    rooms = ["", *ROOMS]
+    rooms = ["begin", "", *ROOMS]
     room = lambda path: path.relative_to(nbs).parent.as_posix().replace(".", "")  # noqa: E731
     place = lambda path: rooms.index(room(path)) if room(path) in rooms else len(rooms)  # noqa: E731
-    return [Chapter(path, Path(root)) for path in sorted(paths, key=lambda path: (place(path), path.as_posix()))]
+    within = lambda path: BEGIN.index(path.stem) if room(path) == "begin" and path.stem in BEGIN else len(BEGIN)  # noqa: E731
+    return [Chapter(path, Path(root)) for path in sorted(paths, key=lambda path: (place(path), within(path), path.as_posix()))]
 
 
 def sections(root):
     "The table of contents: [(title, one line, [Chapter])], empty sections left out."
     found = chapters(root)
     floors = [(f"{floor} · {title}", line, [c for c in found if c.numbered and c.floor == floor]) for floor, (title, line) in FLOOR_TITLES.items()]
-    rooms = [(title, "", [c for c in found if c.name.startswith(folder + "/")]) for folder, title in ROOMS.items()]
+    rooms = [(title, ROOM_LINES.get(folder, ""), [c for c in found if c.name.startswith(folder + "/")]) for folder, title in ROOMS.items()]
     texts = [Path(root) / "nbs" / "back" / f"{name}.qmd" for name in BACK]
-    back = [Text(f"back/{f.name}", re.search(r"(?m)^title: (.+)$", f.read_text(encoding="utf-8"))[1]) for f in texts if f.exists()]
-    return [section for section in [*floors, *rooms, ("Back matter", "", back)] if section[2]]
+    head = lambda f, key: (re.search(rf"(?m)^{key}: (.+)$", f.read_text(encoding="utf-8")) or ["", ""])[1]  # noqa: E731
+    back = [Text(f"back/{f.name}", head(f, "title"), head(f, "description")) for f in texts if f.exists()]
+    begin = ("Begin here", "The whole idea on five pages, from the first picture to your own folder.", [c for c in found if c.name.startswith("begin/")])
+    return [section for section in [begin, *floors, *rooms, ("Back matter", ROOM_LINES["back"], back)] if section[2]]
 
 
 def sidebar(root):
@@ -206,14 +225,6 @@ def sidebar(root):
     for title, _, members in sections(root):
         lines += [f'- section: "{title}"', "  contents:", *(f"    - {chapter.name}" for chapter in members)]
     return lines
-
-
-def table(root, below=""):
-    "The table of floors as lines of markdown, with a link to each chapter `below` a folder."
-    rows = ["", "| floor | what is there | chapters |", "|---|---|---|"]
-    for title, line, members in sections(root):
-        rows.append(f"| {title} | {line} | " + " · ".join(f"[{c.title.replace('|', ' ')}]({below}{c.name})" for c in members) + " |")
-    return [*rows, ""]
 
 
 def functions(root):
@@ -266,29 +277,37 @@ def claims(root):
     return [*lines, ""]
 
 
-def between(text, lines):
-    "`text` with what stands between its two `chapters begin` and `chapters end` marks replaced by `lines`, indented like the first mark."
-    hit = re.search(r"(?ms)^([ ]*)(\S[^\n]*chapters begin[^\n]*\n).*?^([ ]*\S[^\n]*chapters end)", text)
+def between(text, lines, mark="chapters"):
+    "`text` with what stands between its two marks, `chapters begin` and `chapters end`, replaced by `lines`, indented like the first mark."
+    hit = re.search(rf"(?ms)^([ ]*)(\S[^\n]*{mark} begin[^\n]*\n).*?^([ ]*\S[^\n]*{mark} end)", text)
     if hit is None:
-        raise ValueError("no pair of lines with `chapters begin` and `chapters end` to write between; restore them from the repository")
+        raise ValueError(f"no pair of lines with `{mark} begin` and `{mark} end` to write between; restore them from the repository")
     body = "".join(f"{hit[1]}{line}\n" for line in lines)
     return text[: hit.start()] + hit[1] + hit[2] + body + hit[3] + text[hit.end() :]
 
 
 def contents(root):
-    "The files that list chapters, as they should read: {path: text}."
+    "The files that are written from others, as they should read: {path: text}. Every one lists chapters; the front page and the README hold more, each part between marks of its own."
     root = Path(root)
-    wanted = {"_quarto.yml": sidebar(root), "nbs/index.qmd": table(root), "README.md": table(root, "nbs/")}
+    wanted = {name: {"chapters": write} for name, write in {"_quarto.yml": sidebar, "nbs/index.qmd": lambda root: front.floors(sections(root), site=True), "README.md": lambda root: front.floors(sections(root), "nbs/")}.items()}
     made = {"functions": functions, "bibliography": taught, "claims": claims}
-    wanted |= {f"nbs/back/{name}.qmd": write(root) for name, write in made.items() if (root / "nbs" / "back" / f"{name}.qmd").exists()}
-    return {root / name: between((root / name).read_text(encoding="utf-8"), lines) for name, lines in wanted.items()}
+    wanted |= {f"nbs/back/{name}.qmd": {"chapters": write} for name, write in made.items() if (root / "nbs" / "back" / f"{name}.qmd").exists()}
+    wanted["nbs/index.qmd"] |= {"figure": front.live, "results": lambda root: front.results(root, site=True), "citation": front.citation}
+    wanted["README.md"] |= {"figure": front.picture, "results": lambda root: front.results(root, "nbs/"), "citation": front.citation}
+    texts = {}
+    for name, parts in wanted.items():
+        texts[root / name] = text = (root / name).read_text(encoding="utf-8")
+        for mark, write in parts.items():
+            if mark == "chapters" or f"{mark} begin" in text: texts[root / name] = between(texts[root / name], write(root), mark)
+    return texts
 
 
 def write_contents(root):
-    "Write the sidebar, the tables of chapters and what the back matter lists; files that are right already stay untouched."
+    "Write the sidebar, the front page, the README and what the back matter lists; files that are right already stay untouched."
     for path, text in contents(root).items():
         if path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+    front.write_still(root)
 
 
 def copy_javascript(root):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+import symbols
 import yaml
 from book import BRACKET, PACKAGE, WORK, Chapter, chapters, imports, key_of, known_works
 
@@ -198,9 +199,9 @@ def declared(cell):
 
 
 def cells(page):
-    "The cells that the page shows: opened, linked, each signature without the rule above it, and left out where its source follows."
+    "The cells that the page shows: opened, linked, with the meaning of its letters, each signature without the rule above it, and left out where its source follows."
     shown, heading = [], False
-    kept = [cell for cell in page.processed if source_of(cell).strip() and not source_of(cell).startswith(("<!-- WARNING", "::: {.opening}")) and cell["cell_type"] != "raw"]
+    kept = [cell for cell in page.processed if source_of(cell).strip() and not source_of(cell).startswith(("<!-- WARNING", "::: {.opening}", "::: {.symbols}")) and cell["cell_type"] != "raw"]
     if opening(page): shown.append({"cell_type": "markdown", "id": "opening", "metadata": {}, "source": opening(page)})
     for cell, after in zip(kept, [*kept[1:], {}]):
         if cell["cell_type"] == "markdown":
@@ -214,7 +215,11 @@ def cells(page):
         else:
             shown.append(cell)
     prose = [cell for cell in shown if cell["cell_type"] == "markdown"]
-    for cell, text in zip(prose, explained([source_of(cell) for cell in prose], page)): cell["source"] = text
+    texts = list(explained([source_of(cell) for cell in prose], page))
+    for cell, text in zip(prose, texts): cell["source"] = text
+    if letters := symbols.listed(page, texts):
+        below = next(k for k, cell in enumerate(shown) if cell is prose[symbols.place(texts)])
+        shown.insert(below + 1, {"cell_type": "markdown", "id": "symbols", "metadata": {}, "source": letters})
     return shown
 
 
@@ -265,9 +270,10 @@ def clean(page):
     parts = [f"# {page.title}", "> " + page.front["description"]] if page.front.get("description") else [f"# {page.title}"]
     for cell in cells(page):
         if cell["cell_type"] == "markdown":
-            text = re.sub(r"(?m)^:::+.*\n?", "", re.sub(r"\[(\$[^$]*\$)\]\{\.long\}", r"\1", source_of(cell)))
+            text = re.sub(r"(?ms)^```\{=html\}\n.*?<p>(.*?)</p>.*?^```$", lambda hit: re.sub("<[^>]*>", "", hit[1]), source_of(cell))
+            text = re.sub(r"(?m)^:::+.*\n?|^<!--.*-->\n?", "", re.sub(r"\[(\$[^$]*\$)\]\{\.long\}", r"\1", text))
             text = re.sub(r"\]\(([^)\s]+)\)", lambda hit: "](" + re.sub(r"\.html(?=#|$)", ".md", to_html(hit[1])) + ")" if ":" not in hit[1] else hit[0], text)
-            parts.append(re.sub(r"</?(?:details|summary|abbr)[^>]*>", "", text).replace("{.colab}", "").strip())
+            parts.append(re.sub(r"</?(?:details|summary|abbr|b|small|span)\b[^>]*>", "", text).replace("{.colab}", "").strip())
             continue
         parts.append(f"```python\n{code_of(cell)}\n```")
         for out in cell.get("outputs", ()):

@@ -1,4 +1,4 @@
-"""`make prepare`: clean and export the notebooks, copy their JavaScript, write the lists of chapters. Running it twice changes nothing."""
+"""`make prepare`: clean and export the notebooks, copy their JavaScript, write the lists of chapters and the rest of the front page. Running it twice changes nothing."""
 import os
 from pathlib import Path
 

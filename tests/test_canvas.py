@@ -757,6 +757,24 @@ def test_two_views_keep_each_others_paint(new_page):
     assert f"{painted.sum()} pixels" in desk.page.inner_text(".ad-status >> nth=1") and desk.said == []
 
 
+def test_two_windows_at_one_part_are_told_before_one_paints_over_the_other(new_page):
+    desk = desk_of(new_page)
+    desk.page.evaluate("window.second = [window.mount()]")
+    desk.page.wait_for_function("() => document.querySelectorAll('[data-part]').length === 2")
+    told = lambda k: "in another window of yours" in desk.page.inner_text(f".ad-status >> nth={k}")
+    desk.stage = desk.page.locator(".ad-stage >> nth=0")
+    desk.drag((0.4, 0.4), (0.6, 0.4))
+    desk.drafted()
+    assert not told(0) and not told(1)  # nothing is painted in the second window yet
+    desk.stage = desk.page.locator(".ad-stage >> nth=1")
+    desk.stage.scroll_into_view_if_needed()
+    desk.drag((0.4, 0.6), (0.6, 0.6))
+    desk.page.wait_for_function("() => document.querySelectorAll('.ad-saved')[1].textContent === 'draft saved'")
+    assert told(1)
+    desk.page.wait_for_function("() => document.querySelectorAll('.ad-status')[0].textContent.includes('in another window of yours')")
+    assert desk.said == []
+
+
 def test_a_second_view_leaves_the_first_where_it_is(new_page):
     desk = desk_of(new_page)
     second = desk.canvas.session.round.asked[1]

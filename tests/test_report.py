@@ -43,7 +43,7 @@ def material():
     tallies = [(f"By {EVIL}", "by category", pd.DataFrame({"category": [EVIL, None], "parts": [3, 4], "hit_rate": [0.5, np.nan]})), ("Annotators", "who", pd.DataFrame({"annotator": [EVIL], "seconds": [7.5]})),
                ("Annotators", "how far they agree", pd.DataFrame({"first": ["ana"], "same_verdict": [0.96], "kappa": [0.12], "iou": [0.5]})), ("Empty", "nothing", pd.DataFrame())]
     return dict(title=f"Parts {EVIL}", sentence=manager_sentence(30, 60, int(defective[:30].sum()), found), rounds=rounds, curves=curves, parts=parts, pictures=look,
-                settings={"data": EVIL, "seed": 0}, defects=found, tallies=tallies, disputes=disputes)
+                settings={"data": EVIL, "seed": 0}, defects=found, tallies=tallies, disputes=disputes, how=f"as known today {EVIL}")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,11 @@ def written(material, tmp_path_factory):
 
 def without_scripts(path):
     return re.sub(r"<script>.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.S)
+
+
+def test_it_says_how_its_curves_count(written, material, tmp_path):
+    assert re.search(r'<h2>Defects found</h2><p class="note">as known today ', written.read_text(encoding="utf-8"))
+    assert "as known today" not in write_report(tmp_path / "mute.html", **{**material, "how": ""}).read_text(encoding="utf-8")
 
 
 def test_it_is_one_file_of_bounded_size(written):

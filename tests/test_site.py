@@ -213,6 +213,11 @@ FAULTS = """async colors => {
   }
   return found;
 }"""
+LETTERS = """() => {
+  const silent = [...document.querySelectorAll("main math mi:not([mathvariant=normal])")].filter(letter => /^\\p{L}$/u.test(letter.textContent) && !letter.closest("[data-symbol], .symbols, .symbol-meaning"));
+  const shown = new Set([...document.querySelectorAll("main [data-symbol]")].map(letter => letter.dataset.symbol)), listed = document.querySelectorAll("main .symbols dt math").length;
+  return [...new Set(silent.map(letter => `what does ${letter.textContent} mean? nbs/back/notation.qmd does not say`)), ...(shown.size < listed ? [`${listed - shown.size} of the symbols that it lists stand in none of its formulas`] : [])];
+}"""
 COLORS = ("index.html", "formulas.entropy.html", "data.overlay.html", "learners.reconstruction.html", "studio.panels.html", "studio.disputes.html", "howto/label_your_own_parts.html", "explanations/weak_or_strong.html")
 
 
@@ -239,9 +244,31 @@ def test_every_page_works_without_a_network_and_for_everybody(preview, axe, chro
             if here in COLORS or "data-explorer" in seen.text or number % EVERY == 0:
                 tab.evaluate(axe)
                 faults += [f"{here}: {fault}" for fault in tab.evaluate(FAULTS, here in COLORS)]
+            if "<math" in seen.text and here != "back/notation.html": faults += [f"{here}: {fault}" for fault in tab.evaluate(LETTERS)]
             tab.set_viewport_size(PHONE)
             if (width := tab.evaluate("document.documentElement.scrollWidth")) > PHONE["width"]: faults.append(f"{here}: {width} pixels wide on a small telephone")
     assert not faults, "\n" + "\n".join(faults)
+
+
+@pytest.mark.browser
+def test_a_letter_of_a_formula_says_what_it_means(preview, chromium):
+    "To whoever points at it, to whoever steps to the formula by keyboard, and in a list that needs neither."
+    seen = preview["formulas.pixel_weights.html"]
+    with chromium_pages(chromium) as new:
+        tab = new(offline=True, viewport=DESK)
+        tab.goto(seen.path.as_uri())
+        formula, tip, listed = tab.locator("main math[display=block]").first, tab.get_by_role("tooltip"), tab.locator(".symbols dl")
+        formula.locator("[data-symbol]").first.hover()
+        assert tip.inner_text().split() == ["Ω", "weight", "of", "a", "pixel", "in", "the", "loss"]
+        tab.keyboard.press("Escape")
+        assert tip.count() == 0 and not listed.is_visible()
+        tab.locator(".symbols summary").focus()
+        tab.keyboard.press("Enter")
+        assert "distance to the nearest good pixel" in listed.inner_text() and "probability" not in listed.inner_text()
+        while tab.evaluate("document.activeElement.localName") != "math": tab.keyboard.press("Shift+Tab")
+        assert "power" in tip.inner_text() and formula.get_attribute("aria-describedby") == tip.get_attribute("id")
+        tab.keyboard.press("Tab")
+        assert tip.count() == 0
 
 
 # What no preview shows

@@ -1,12 +1,90 @@
-// What every page of the book needs, on the site and in the preview: whatever scrolls sideways can be reached by keyboard, and printing opens the answers.
+// What every page of the book needs, on the site and in the preview: whatever scrolls sideways can be reached by keyboard, letters of formulas say what they mean, and printing opens the answers.
 (() => {
+  const ROWS = ["math", "semantics", "mrow", "mstyle", "msqrt", "mtd", "mpadded"], AWAY = 300;
+
   function reach() {
     for (const box of document.querySelectorAll("main pre, main .cell-output, main table, main math[display=block], main .long, nav")) {
       const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
-      if (scrolls) box.setAttribute("tabindex", "0"); else box.removeAttribute("tabindex");
+      if (scrolls || (box.localName === "math" && box.querySelector("[data-symbol]"))) box.setAttribute("tabindex", "0"); else box.removeAttribute("tabindex");
     }
   }
-  addEventListener("DOMContentLoaded", reach);
+
+  // Letters: the list "Symbols on this page" says what they mean. A letter of a formula that stands in the list shows its line when pointed at; a formula shows all of its lines when stepped to by keyboard.
+  const signs = element => {
+    const inner = element.firstElementChild;
+    if (["math", "semantics"].includes(element.localName)) return signs(inner);
+    return element.localName === "mrow" ? [...element.children] : [element];
+  };
+
+  function name(element) {
+    const [base, below] = element.children, text = element.textContent.trim();
+    if (["msub", "msubsup"].includes(element.localName)) return `${name(base)}_${below.textContent.replace(/\s/g, "")}`;
+    if (["mover", "msup"].includes(element.localName)) return `${name(base)}^${below.textContent}`;
+    return element.getAttribute("mathvariant") === "normal" && /^[A-Za-z]$/.test(text) ? "" : text;
+  }
+
+  function mark(element, known) {
+    const parts = [...element.children];
+    for (let k = 0; k < parts.length; k++) {
+      const found = known.findIndex(({ names }) => names.every((sign, n) => parts[k + n] && name(parts[k + n]) === sign) && (names.length === 1 || ROWS.includes(element.localName)));
+      if (found < 0) { if (parts[k].localName !== "annotation") mark(parts[k], known); continue; }
+      for (const part of parts.slice(k, k + known[found].names.length)) part.dataset.symbol = found;
+      k += known[found].names.length - 1;
+    }
+  }
+
+  function letters() {
+    const list = document.querySelector("main .symbols dl");
+    if (!list) return;
+    const known = [...list.querySelectorAll("dt math")].map(math => ({ math, names: signs(math).map(name), meaning: math.closest("dt").nextElementSibling }));
+    known.sort((a, b) => b.names.length - a.names.length);
+    for (const math of document.querySelectorAll("main math")) if (!math.closest("dl, .symbols")) mark(math, known);
+
+    const hint = document.createElement("p"), tip = document.createElement("div");
+    hint.textContent = "Point at a letter of a formula, or step to the formula with the Tab key, and it says this there.";
+    list.after(hint);
+    Object.assign(tip, { id: "symbol-meaning", className: "symbol-meaning", hidden: true });
+    tip.setAttribute("role", "tooltip");
+    document.querySelector("main").append(tip);
+    let shownBy = null, going = 0;
+
+    function show(element, meant) {
+      clearTimeout(going);
+      if (shownBy === element && !tip.hidden) return;
+      tip.replaceChildren(...[...new Set(meant.map(n => known[n].meaning))].flatMap(meaning => {
+        const term = document.createElement("span"), said = document.createElement("span");
+        for (const n of meant.filter(n => known[n].meaning === meaning)) term.append(...(term.childNodes.length ? [", "] : []), known[n].math.cloneNode(true));
+        said.append(...[...meaning.cloneNode(true).childNodes].flatMap(node => node.localName === "p" ? [...node.childNodes] : [node]));
+        return [term, " ", said];
+      }));
+      shownBy = element;
+      tip.hidden = false;
+      tip.style.left = tip.style.top = "0px";
+      const from = tip.getBoundingClientRect(), at = element.getBoundingClientRect(), wide = document.documentElement.clientWidth;
+      const below = at.bottom + 6 + from.height <= innerHeight || at.top < from.height + 6;
+      tip.style.left = `${Math.max(8, Math.min(at.left, wide - from.width - 8)) - from.left}px`;
+      tip.style.top = `${(below ? at.bottom + 6 : at.top - 6 - from.height) - from.top}px`;
+    }
+    function hide() { clearTimeout(going); shownBy?.removeAttribute("aria-describedby"); shownBy = null; tip.hidden = true; }
+
+    document.addEventListener("pointerover", event => {
+      const letter = event.target.closest?.("[data-symbol]");
+      if (letter) show(letter, [Number(letter.dataset.symbol)]);
+      else if (tip.contains(event.target)) clearTimeout(going);
+      else if (!tip.hidden && shownBy?.localName !== "math") { clearTimeout(going); going = setTimeout(hide, AWAY); }
+    });
+    document.addEventListener("focusin", event => {
+      const formula = event.target;
+      if (formula.localName !== "math" || !formula.matches(":focus-visible")) return;
+      show(formula, [...new Set([...formula.querySelectorAll("[data-symbol]")].map(letter => Number(letter.dataset.symbol)))]);
+      formula.setAttribute("aria-describedby", tip.id);
+    });
+    document.addEventListener("focusout", event => { if (event.target === shownBy) hide(); });
+    document.addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
+    document.addEventListener("pointerdown", event => { if (!event.target.closest?.("[data-symbol]") && !tip.contains(event.target)) hide(); });
+  }
+
+  addEventListener("DOMContentLoaded", () => { letters(); reach(); });
   addEventListener("load", reach);
   addEventListener("resize", reach);
   addEventListener("beforeprint", () => { for (const answer of document.querySelectorAll("main details")) answer.open = true; });
