@@ -216,4 +216,5 @@ def finish(
     def look(i):
         small = image_tensor(loop.pool[[i]], demo.look_size)
         return loop.pool.images[i], np.sqrt(batch_pixel_errors(model, small, masks)[0] / model.network.typical.cpu().numpy()), said.masks.get(i)
-    return write_report(out / "report.html", f"Which parts to label: {name}", sentence, round_table(curves, defects), curves, parts, look, settings=settings, defects=defects)
+    return write_report(out / "report.html", f"Which parts to label: {name}", sentence, round_table(curves, defects), curves, parts, look, settings=settings, defects=defects,
+                        how="A defect counts from the first answer about its part on, as the known truth has it.")

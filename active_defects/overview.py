@@ -137,6 +137,8 @@ def write_overview(
         settings = {"pictures": project.images, "parts": everything, "last round": f"{record.number}, by {record.strategy}", "heat maps": key or "none: no model of this round is on the shelf",
                     "seed": record.seed, "size": project.size or "as each learner has it", "cost model": "3 s a part without a mask, 60 s a mask", "active_defects": __version__, "written": date.today().isoformat()}
         look = lambda i: (pool.images[i], maps.get(i), labels.masks.get(i))
+        curves = {"labeled": learning_curve(log, labels.table.defective.fillna(False))} if len(log) else {}
+        how = "Found as far as is known today: a part counts from its first answer on, under the verdict that holds now. Minutes are those of all answers, second looks included."
         sentence = manager_sentence(len(labels), everything, int(labels.table.defective.fillna(False).sum()))
         return write_report(path or project.folder / "report.html", f"{Path(project.images).name}: {everything:,} parts", sentence, round_table(log, store.rounds),
-                            {"labeled": learning_curve(log)} if len(log) else {}, parts, look, top, settings, tallies=tallies_of(store, pool), disputes=disputes_of(project, store, pool, device))
+                            curves, parts, look, top, settings, tallies=tallies_of(store, pool), disputes=disputes_of(project, store, pool, device), how=how)

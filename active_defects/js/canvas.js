@@ -203,7 +203,7 @@ class View {
     const does = {
       state: () => this.take(content, letter),
       part: () => this.receive(content, (name) => (content.buffers.includes(name) ? bytes(content.buffers.indexOf(name)) : null)),
-      kept: () => (letter ? this.kept(letter) : this.stale(content.sample)),
+      kept: () => (letter ? this.kept(letter) : this.rivaled(content)),
       news: () => this.refresh(content.state),
       answered: () => this.answered(content, letter),
       reason: () => { this.state.compared = true; this.ahead.clear(); this.release(); if (this.part?.sample === content.sample) this.showReason((this.part.reason = content.reason)); },
@@ -354,9 +354,24 @@ class View {
 
   row(sample) { return this.state.queue.find((each) => each.sample === sample); }
 
+  // Another window of the same person has kept a draft of the part on the desk: whichever saves last is kept, so that is said before anything is painted over.
+  rivaled({ sample, painted, late }) {
+    this.stale(sample);
+    const { part } = this;
+    if (!painted || late || part?.sample !== sample || part.closed || part.rival) return;
+    part.rival = true;
+    if (part.made) this.sayRival();
+  }
+
+  sayRival() {
+    this.part.rival = "said";
+    this.say(`${this.part.sample} is being painted in another window of yours, too, and only the mask that is saved last is kept. Go on in one of the two; in this one, open another part and come back to see the other's paint.`, true);
+  }
+
   // Something changed: keep it, unless something is on its way already; then keep the newest as soon as that has arrived.
   changed() {
     this.part.made = ++this.changes;
+    if (this.part.rival === true) this.sayRival();
     this.doubt = this.last = null;
     this.draft(this.part);
     this.enable();

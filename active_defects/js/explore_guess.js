@@ -1,9 +1,7 @@
-import { stage, button, caption, frames, tiles, predict, mark, strong, num, percent, plural, listed, h } from "./explorer.js";
+import { stage, button, caption, frames, backdrop, tiles, predict, mark, strong, num, percent, plural, listed, h } from "./explorer.js";
 
 const COLORS = ["gray", "purple", "green", "ocher", "blue", "vermilion"];
 const STYLE = `
-.mark { white-space: normal; }
-.mark, .caption { overflow-wrap: anywhere; }
 .parts { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 6px; margin: .2em 0 .9em; }
 .parts button { all: unset; box-sizing: border-box; position: relative; aspect-ratio: 1; border-radius: 8px; border: 3px solid transparent; cursor: pointer; background-repeat: no-repeat; background-clip: padding-box; background-origin: padding-box; image-rendering: pixelated; }
 .parts button:hover { border-color: var(--line); }
@@ -25,7 +23,7 @@ const STYLE = `
 
 export default { render({ model, el }) {
   const page = stage(model, el), ids = page.get("ids"), kinds = page.get("kinds"), bad = page.get("bad"), names = page.get("names"), others = page.get("others"), count = page.get("count"), defects = bad.reduce((sum, b) => sum + b, 0);
-  const found = list => list.reduce((sum, k) => sum + bad[k], 0), color = n => COLORS[n % COLORS.length], letters = names.map(name => name[0].toUpperCase()), url = `url("${page.get("strip")}")`;
+  const found = list => list.reduce((sum, k) => sum + bad[k], 0), color = n => COLORS[n % COLORS.length], letters = names.map(name => name[0].toUpperCase());
   const toggle = k => {
     if (page.get("revealed")) return;
     const picked = page.get("picked");
@@ -39,10 +37,7 @@ export default { render({ model, el }) {
         const to = { ArrowRight: k + 1, ArrowLeft: k - 1, ArrowDown: k + columns(), ArrowUp: k - columns(), Home: 0, End: ids.length - 1 }[event.key];
         if (cells[to]) { event.preventDefault(); cells[to].focus(); }
       } }, h("span", { class: "chips", "aria-hidden": "true" }));
-    cell.style.backgroundImage = url;
-    cell.style.backgroundSize = `100% ${100 * ids.length}%`;
-    cell.style.backgroundPosition = `0 ${ids.length > 1 ? 100 * k / (ids.length - 1) : 0}%`;
-    return cell;
+    return backdrop(cell, page.get("strip"), ids.length, k);
   });
   grid.append(...cells);
   const large = frames(page.get("strip"), ids.length, { label: "" }), about = caption(), numbers = h("div");

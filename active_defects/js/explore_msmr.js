@@ -1,38 +1,14 @@
-import { stage, stepper, toggle, chart, controls, row, caption, frames, predict, mark, strong, num, plural, h } from "./explorer.js";
+import { stage, stepper, toggle, chart, controls, row, caption, frames, gallery, predict, mark, strong, num, plural, h } from "./explorer.js";
 
 const STYLE = `
-.mark { white-space: normal; }
-.mark, .caption { overflow-wrap: anywhere; }
-.gallery { border: 0; margin: 0 0 1em; padding: 0; min-width: 0; }
-.gallery .all { display: grid; grid-template-columns: repeat(auto-fill, 74px); gap: 8px; }
-.gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); }
-.gallery input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: pointer; }
-.gallery .frame { border: 3px solid transparent; background-clip: padding-box; background-origin: padding-box; }
-.gallery input:checked ~ .frame { border-color: var(--blue); }
-.gallery input:checked ~ span { color: var(--ink); font-weight: 650; }
-.gallery input:focus-visible ~ .frame { outline: 3px solid var(--ocher); outline-offset: 1px; }
 .three { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .5em 1.1em; margin-bottom: .6em; }
 .three > div { display: grid; grid-template-rows: subgrid; grid-row: span 2; align-content: start; }
-.picture { position: relative; border-radius: 8px; overflow: hidden; }
-.picture .frame { border-radius: 0; }
-.picture .over { position: absolute; inset: 0; }
 .picture .cells { position: absolute; inset: 0; display: grid; }
 .picture .cells i { display: block; transition: opacity .15s; }
 .picture .box { position: absolute; border: 2px solid #fff; box-shadow: 0 0 0 1.5px #000, inset 0 0 0 1.5px #000; border-radius: 3px; }
 .picture .box.worst { border-color: #f0b400; border-width: 3px; }
-@container (max-width: 34em) { .gallery .all { grid-template-columns: repeat(5, 1fr); gap: 5px; } .three { gap: .4em .5em; } .three .caption { font-size: .8em; } }
+@container (max-width: 34em) { .three { gap: .4em .5em; } .three .caption { font-size: .8em; } }
 `;
-
-function gallery(page, key, { label, url, names, words }) {
-  const group = `gallery-${key}`, all = names.map((name, k) => {
-    const input = h("input", { type: "radio", name: group, "aria-label": `${name}, ${words[k]}`, onchange() { page.set(key, k); } }), picture = frames(url, names.length);
-    picture.setAttribute("aria-hidden", "true");
-    picture.show(k);
-    return [input, h("label", {}, input, picture, h("span", {}, words[k]))];
-  });
-  page.on([key], () => all.forEach(([input], k) => { input.checked = k === page.get(key); }));
-  return h("fieldset", { class: "gallery" }, h("legend", {}, label), h("div", { class: "all" }, all.map(([, node]) => node)));
-}
 
 export default { render({ model, el }) {
   const page = stage(model, el), ids = page.get("ids"), kinds = page.get("kinds"), values = page.get("values"), ranks = page.get("ranks"), scores = page.get("scores"), bad = page.get("bad");
@@ -72,7 +48,7 @@ export default { render({ model, el }) {
       g.dot(rank, value, { color: "ocher", r: 7.5, ring: "ink", title: `rank ${rank}` });
     } });
   page.add(h("style", {}, STYLE), predict("In which block will M guess worst? Choose a part, look, then step."),
-    gallery(page, "part", { label: "part, by its final rank", url: page.get("images"), names: ids, words: ids.map((_, k) => `rank ${ranks[k]}`) }),
+    gallery(page, "part", { label: "part, by its final rank", url: page.get("images"), names: ids, words: k => `rank ${ranks[k]}` }),
     h("div", { class: "three" }, sees.node, guesses.node, errors.node),
     controls(stepper(page, "block", { label: "hidden block", count: blocks, interval: 800 }), kinds.some(Boolean) ? toggle(page, "truth", { label: "show what is known" }) : null),
     row(bars, h("div", {}, curve, bad.some(Boolean) ? caption(mark("vermilion", "a defect"), " ", mark("gray", "a good part"), " ", mark("ocher", "this part, so far")) : null)));

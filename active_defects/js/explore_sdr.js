@@ -1,39 +1,14 @@
-import { stage, stepper, slider, toggle, chart, controls, row, caption, frames, predict, mark, strong, num, percent, h } from "./explorer.js";
+import { stage, stepper, slider, toggle, chart, controls, row, caption, frames, gallery, predict, mark, strong, num, percent, h } from "./explorer.js";
 
 const STYLE = `
-.mark { white-space: normal; }
-.mark, .caption { overflow-wrap: anywhere; }
-.gallery { border: 0; margin: 0 0 1em; padding: 0; min-width: 0; }
-.gallery .all { display: grid; grid-template-columns: repeat(auto-fill, 74px); gap: 8px; }
-.gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); }
-.gallery input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: pointer; }
-.gallery .frame { border: 3px solid transparent; background-clip: padding-box; background-origin: padding-box; }
-.gallery input:checked ~ .frame { border-color: var(--blue); }
-.gallery input:checked ~ span { color: var(--ink); font-weight: 650; }
-.gallery input:focus-visible ~ .frame { outline: 3px solid var(--ocher); outline-offset: 1px; }
 .five { display: grid; grid-template-columns: repeat(5, minmax(0, 1fr)); gap: .3em .9em; margin: 0 0 .6em; padding: 0; list-style: none; }
 .five li { min-width: 0; transition: opacity .2s; }
 .five li.later { opacity: .18; }
 .five li.now .picture { box-shadow: 0 0 0 3px var(--blue); }
 .five .caption b { color: var(--ink); }
-.picture { position: relative; border-radius: 8px; overflow: hidden; }
-.picture .frame { border-radius: 0; }
-.picture .over { position: absolute; inset: 0; }
-@container (max-width: 34em) { .gallery .all { grid-template-columns: repeat(5, 1fr); gap: 5px; } }
 @container (max-width: 40em) { .five { grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .3em .6em; } .five li { grid-column: span 2; } .five li:nth-child(n + 4) { grid-column: span 3; } .five .caption { font-size: .8em; } }
 `;
 const STEPS = ["part", "prediction", "suspect region", "target", "error"];
-
-function gallery(page, key, { label, url, names, words }) {
-  const group = `gallery-${key}`, all = names.map((name, k) => {
-    const input = h("input", { type: "radio", name: group, onchange() { page.set(key, k); } }), picture = frames(url, names.length), text = h("span");
-    picture.setAttribute("aria-hidden", "true");
-    picture.show(k);
-    return { input, text, node: h("label", {}, input, picture, text) };
-  });
-  const show = () => all.forEach(({ input, text }, k) => { input.checked = k === page.get(key); text.textContent = words(k); input.setAttribute("aria-label", `${names[k]}, ${words(k)}`); });
-  return { show, node: h("fieldset", { class: "gallery" }, h("legend", {}, label), h("div", { class: "all" }, all.map(({ node }) => node))) };
-}
 
 export default { render({ model, el }) {
   const page = stage(model, el), ids = page.get("ids"), kinds = page.get("kinds"), rows = page.get("rows"), alone = page.get("alone"), ranks = page.get("ranks"), errors = page.get("errors"), bad = page.get("bad"), levels = page.get("thresholds");
@@ -51,7 +26,7 @@ export default { render({ model, el }) {
       g.dot(ranks[t][here], errors[t][here], { color: "ocher", r: 7.5, ring: "ink", title: `rank ${ranks[t][here]}` });
     } });
   const choose = gallery(page, "part", { label: "candidate, by its rank", url: page.get("images"), names: ids, words: k => `rank ${ranks[level()][rows[k]]}` });
-  page.add(h("style", {}, STYLE), predict("S suspects something. Which of these parts would G change there?"), choose.node, h("ol", { class: "five" }, ...items),
+  page.add(h("style", {}, STYLE), predict("S suspects something. Which of these parts would G change there?"), choose, h("ol", { class: "five" }, ...items),
     controls(stepper(page, "step", { label: "step", count: STEPS.length, format: k => `${k + 1}. ${STEPS[k]}`, interval: 1400 }),
       h("div", {}, slider(page, "threshold", { label: "suspect from a probability of", values: levels, format: v => num(v, 2) }), kinds.some(Boolean) ? toggle(page, "truth", { label: "show what is known" }) : null)),
     row(curve), bad.some(Boolean) ? caption(mark("vermilion", "a defect"), " ", mark("gray", "a good part"), " ", mark("ocher", "this candidate")) : null);

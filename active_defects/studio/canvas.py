@@ -104,7 +104,7 @@ def reply(
     if do == "news": return {"is": "news", **echo(content), "state": state_message(session)}, []
     if do == "draft":
         kept = session.draft(sample, mask(), content["note"], number)
-        return {"is": "kept", "late": not kept, **echo(content)}, []
+        return {"is": "kept", "late": not kept, "painted": bool(buffers), **echo(content)}, []
     if do == "submit":
         following = session.submit(sample, content["verdict"], mask() if content["verdict"] == "defective" else None, content["seconds"], number)
         others = said_by(others_say(session.loop.store, sample, session.annotator, session.blind))

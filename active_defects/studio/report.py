@@ -169,6 +169,7 @@ def write_report(
     limit: int = 8_000_000, # bytes the file may have
     tallies: Iterable[tuple[str, str, pd.DataFrame]] = (), # further tables: heading, caption, table
     disputes: Mapping[str, tuple[list[Dispute], int]] | None = None, # parts to look at again: caption -> the worst disputes, and how many there are in all
+    how: str = "", # how the curves count what was found, in a sentence or two
 ) -> Path: # `path`
     "Write one self-contained HTML file, all at once."
     missing = {"id", "rank", "score"} - set(parts.columns)
@@ -180,7 +181,8 @@ def write_report(
     listed = pd.DataFrame({"setting": list(settings), "value": [str(value) for value in settings.values()]}) if settings else pd.DataFrame()
     tables = [html_table(readable(table), caption) if len(table) else "" for table, caption in [(reach, "Labels and minutes needed for a share of the defects"),
               (rounds, "What each round asked and found"), (listed, "Settings, versions and sources")]]
-    plots = f'<div class="plots">{"".join(drawn)}</div>{tables[0]}' if drawn else ""
+    said = f'<p class="note">{html.escape(how)}</p>' if how else ""
+    plots = f'{said}<div class="plots">{"".join(drawn)}</div>{tables[0]}' if drawn else ""
     counted = tally_sections(tallies)
     sections = lambda again, seen: [("Defects found", plots), ("Rounds", bars + tables[1]), *counted, ("Look at these again", again), ("First in the ranking", seen), ("Where the numbers come from", tables[2])]
     room = limit - len(report_page(title, sentence, sections(" ", " "), library).encode()) - 2000

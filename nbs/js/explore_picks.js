@@ -1,9 +1,7 @@
-import { stage, slider, chart, controls, caption, frames, predict, mark, strong, num, plural, listed, h } from "./explorer.js";
+import { stage, slider, chart, controls, caption, frames, backdrop, predict, mark, strong, num, plural, listed, h } from "./explorer.js";
 
 const COLORS = ["gray", "ocher", "blue", "purple", "green", "vermilion"], FOUND = "vermilion";
 const STYLE = `
-.mark { white-space: normal; }
-.mark, .caption { overflow-wrap: anywhere; }
 .score { display: grid; grid-template-columns: 8.6em 1fr; gap: .2em .9em; align-items: center; padding: .45em 0; border-top: 1px solid var(--line); }
 .score:first-of-type { border-top: 0; }
 .score .who { font-weight: 650; line-height: 1.25; }
@@ -24,7 +22,7 @@ const STYLE = `
 export default { render({ model, el }) {
   const page = stage(model, el), names = page.get("names"), order = page.get("order"), bad = page.get("bad"), ids = page.get("ids"), kinds = page.get("kinds"), ranks = page.get("ranks");
   const most = order[0].length, defects = page.get("defects"), found = (s, k) => order[s].slice(0, k).reduce((sum, part) => sum + bad[part], 0);
-  const url = `url("${page.get("strip")}")`, color = s => COLORS[s % COLORS.length];
+  const color = s => COLORS[s % COLORS.length];
   const rows = names.map((name, s) => {
     const note = h("small");
     const slots = order[s].map((part, k) => {
@@ -36,10 +34,7 @@ export default { render({ model, el }) {
           const next = rows[row]?.slots[Math.max(0, Math.min(page.get("budget") - 1, at))];
           if (next && (to != null || row != null)) { event.preventDefault(); next.focus(); }
         } });
-      slot.style.backgroundImage = url;
-      slot.style.backgroundSize = `100% ${100 * ids.length}%`;
-      slot.style.backgroundPosition = `0 ${ids.length > 1 ? 100 * part / (ids.length - 1) : 0}%`;
-      return slot;
+      return backdrop(slot, page.get("strip"), ids.length, part);
     });
     return { slots, note, element: h("div", { class: "score", role: "group", "aria-label": `picks of ${name}` }, h("div", { class: "who" }, mark(color(s), name), note), h("div", { class: "slots", style: `--columns: ${most > 16 ? 10 : most}` }, ...slots)) };
   });

@@ -1,24 +1,16 @@
-import { stage, stepper, choice, toggle, chart, controls, row, caption, frames, predict, mark, strong, num, percent, h } from "./explorer.js";
+import { stage, stepper, choice, toggle, chart, controls, row, caption, frames, gallery, predict, mark, strong, num, percent, h } from "./explorer.js";
 
 const STYLE = `
-.gallery { border: 0; margin: 0; padding: 0; min-width: 0; }
-.mark { white-space: normal; }
-.mark, .options span, .caption, .gallery span { overflow-wrap: anywhere; }
-.gallery .all { display: flex; flex-wrap: wrap; gap: 8px; }
-.gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); width: 62px; }
-.gallery input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: pointer; }
-.gallery .frame { border: 3px solid transparent; background-clip: padding-box; background-origin: padding-box; aspect-ratio: 1 !important; }
-.gallery input:checked ~ .frame { border-color: var(--blue); }
-.gallery input:checked ~ span { color: var(--ink); font-weight: 650; }
-.gallery input:focus-visible ~ .frame { outline: 3px solid var(--ocher); outline-offset: 1px; }
+.options span, .gallery span { overflow-wrap: anywhere; }
+.gallery { margin: 0; }
+.gallery .all { grid-template-columns: repeat(auto-fill, 62px); gap: 8px; }
+.gallery .frame { aspect-ratio: 1 !important; }
 .way { display: grid; grid-template-columns: repeat(7, minmax(0, 1fr)); gap: .3em .95em; margin: .4em 0 .9em; padding: 0; list-style: none; align-items: start; }
 .way li { min-width: 0; position: relative; }
 .way li + li::before { content: "›"; position: absolute; left: -.62em; top: 0; height: 0; padding-top: calc(50% - .75em); color: var(--soft); font-size: 1.25em; line-height: 1; }
 .way .frame { aspect-ratio: 1 !important; }
 .way .caption { margin: .25em 0 0; line-height: 1.3; }
 .way .caption b { display: block; color: var(--ink); font-weight: 650; }
-.way .over { position: absolute; inset: 0; }
-.way .picture { position: relative; border-radius: 8px; overflow: hidden; }
 .dial { aspect-ratio: 1; border-radius: 8px; background: var(--panel); display: grid; place-content: center; text-align: center; position: relative; overflow: hidden; }
 .dial span { font-weight: 650; font-size: 1.35em; position: relative; }
 .dial i { position: absolute; left: 0; right: 0; bottom: 0; background: var(--vermilion); opacity: .3; }
@@ -35,13 +27,6 @@ export default { render({ model, el }) {
   const by = sizes.map((size, s) => (s === stages - 1 ? ["features", `${size[0]} × ${size[1]}`] : [`stage ${s + 1}`, `${size[0]} × ${size[1]}`]));
   const item = (title, note, ...nodes) => h("li", {}, ...nodes, caption(h("b", {}, title), note));
   const way = h("ol", { class: "way" }, item("part", "as it is", h("div", { class: "picture" }, image, known)), ...seen.map((node, s) => item(by[s][0], by[s][1], node)), item("map", `where? ${cells[0]} × ${cells[1]}`, map), item("decision", "whether?", dial));
-  const inputs = ids.map((id, k) => {
-    const input = h("input", { type: "radio", name: "gallery-part", "aria-label": `${id}, ${kinds[k]}`, onchange() { page.set("part", k); } }), picture = frames(page.get("images"), ids.length);
-    picture.setAttribute("aria-hidden", "true");
-    picture.show(k);
-    return [input, h("label", {}, input, picture, h("span", {}, kinds[k]))];
-  });
-  page.on(["part"], () => inputs.forEach(([input], k) => { input.checked = k === page.get("part"); }));
   const teaches = chart(page, { height: 190, x: [0, 1], y: [-0.6, 2.6], yTicks: 0, xLabel: "weight in the loss", pad: [6, 16, 40, 16], xTicks: [0, 0.25, 0.5, 0.75, 1].map(v => [v, String(v)]),
     paint(g) {
       const table = weights[page.get("training")][page.get("look")], most = Math.max(1, ...table.map(([a, b]) => a + b));
@@ -66,7 +51,7 @@ export default { render({ model, el }) {
   const whether = progress("whether", "whether: average precision"), where = progress("where", "where: hottest cell on the defect");
   page.add(h("style", {}, STYLE), predict("All parts have a verdict. With no mask at all, what will the network know: whether, where, or neither?"),
     controls(choice(page, "training", { label: "masks it was given", options: names.map((name, n) => [n, name]) }), stepper(page, "look", { label: "epochs done", count: looks, format: k => `${epochs[k]} of ${last}`, interval: 900 })),
-    way, controls(h("fieldset", { class: "gallery" }, h("legend", {}, "part that no training has seen"), h("div", { class: "all" }, inputs.map(([, node]) => node))), toggle(page, "truth", { label: "outline the defect" })),
+    way, controls(gallery(page, "part", { label: "part that no training has seen", url: page.get("images"), names: ids, words: k => kinds[k] }), toggle(page, "truth", { label: "outline the defect" })),
     caption("What each kind of part teaches now: ", mark("blue", "where"), " ", mark("vermilion", "whether")), teaches,
     caption(`What it knows about ${tests} unseen parts: `, ...names.flatMap((name, n) => [mark(COLORS[n % 3], name), " "])), row(whether, where));
   page.on(["training", "look", "part", "truth"], () => {

@@ -2,7 +2,7 @@
 //
 //   import { stage, slider, chart, num } from "./explorer.js";      <- first line, on one line; only these names become visible
 //   export default { render({ model, el }) {
-//     const page = stage(model, el);                                 heading, colors, live region; all inside a shadow root, so no style leaks in or out
+//     const page = stage(model, el);                                 title (no heading: the page around it has its own), colors, live region; all inside a shadow root, so no style leaks in or out
 //     const plot = chart(page, { x: [0, 1], y: [0, 1], label: "…", paint(g) { g.line([[0, 0], [1, page.get("p")]], { color: "blue" }); } });
 //     page.add(plot, slider(page, "p", { label: "probability", min: 0, max: 1, step: 0.01, format: v => num(v, 2) }));
 //     page.on(["p"], () => { plot.repaint(); page.say("At p = ", strong(num(page.get("p"), 2)), " …"); });      runs now, and at each change
@@ -12,6 +12,7 @@
 // page         .get(key) .set(key, value) (also tells Python where there is one) .on(keys, f) .add(...nodes) .say(...words) .root .close .still (no motion wanted)
 // controls     slider(page, key, { label, min, max, step | values: [...], format, hint })   choice(page, key, { label, options: [[value, text], …] })
 //              toggle(page, key, { label })   button(text, onclick, { label, primary })   stepper(page, key, { label, count, format, interval, text })
+//              gallery(page, key, { label, url, names, words }) small pictures to choose from: a strip, its names, and words(k) below each; .show() reads the words again
 //              Each is bound to a key of the state, moves by keyboard, and follows when Python sets the key.
 // layout       predict(text) the question to answer before moving anything   row(...nodes) side by side, wraps   controls(...nodes) a grid of controls   caption(...words)   tiles([[name, value, note?], …]) numbers in a row
 //              h(tag, attributes, ...children): children that are strings become text, never HTML; `on…` attributes are listeners   strong(text)   mark(color, text)
@@ -19,7 +20,7 @@
 //              is an element with .repaint() and .options (change, then repaint). In paint: g.x(v) g.y(v) pixels; g.line(points, o) g.area(points, o) g.dot(x, y, o)
 //              g.bar(x0, y0, x1, y1, o) g.text(x, y, words, o) g.rule({ x | y, …o }) g.add(tag, attributes); g.width g.height.
 //              o: color, width, dash, opacity, r, anchor, dx, dy, bold, size, title. Colors: blue vermilion green purple ocher gray ink soft line panel.
-// pictures     frames(url, count, { label, width }) one frame of a vertical strip of equal frames (Python: studio.explorer.strip), .show(k)
+// pictures     frames(url, count, { label, width }) one frame of a vertical strip of equal frames (Python: studio.explorer.strip), .show(k)   backdrop(element, url, count, k) the same behind an element that is there
 //              pixels(label, width) a canvas, .draw(columns, rows, at => [r, g, b, a])   unpack(packed) -> { shape, data: Uint8Array } (Python: studio.explorer.packed)
 //              heat(v) -> [r, g, b], the color map of data.overlay
 // words        num(v, digits) percent(v, digits) thousands(n) plural(n, "part", "parts") ordinal(n) listed(["a", "b"]) short(text, n) debounce(f, ms)
@@ -79,12 +80,24 @@ button:disabled { opacity: .45; cursor: default; }
 .chart.input svg { cursor: pointer; touch-action: pan-y; }
 .chart text { font-size: 12.5px; fill: var(--soft); font-family: inherit; }
 .frame { background-repeat: no-repeat; image-rendering: pixelated; border-radius: 8px; width: 100%; }
+.picture { position: relative; border-radius: 8px; overflow: hidden; }
+.picture .frame { border-radius: 0; }
+.picture .over { position: absolute; inset: 0; }
+.gallery { margin-bottom: 1em; }
+.gallery .all { display: grid; grid-template-columns: repeat(auto-fill, 74px); gap: 8px; }
+.gallery label { position: relative; cursor: pointer; text-align: center; font-size: .82em; line-height: 1.3; color: var(--soft); }
+.gallery input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: pointer; }
+.gallery .frame { border: 3px solid transparent; background-clip: padding-box; background-origin: padding-box; }
+.gallery input:checked ~ .frame { border-color: var(--blue); }
+.gallery input:checked ~ span { color: var(--ink); font-weight: 650; }
+.gallery input:focus-visible ~ .frame { outline: 3px solid var(--ocher); outline-offset: 1px; }
 .pixels { image-rendering: pixelated; border-radius: 8px; width: 100%; display: block; }
 .mark { display: inline-block; max-width: 100%; margin-right: .5em; overflow-wrap: anywhere; }
 .chart + .control { margin-top: .5em; }
 .mark::before { content: ""; display: inline-block; width: .72em; height: .72em; border-radius: 3px; background: var(--mark); margin-right: .35em; }
 @container (max-width: 30em) { .page { padding: .85em .8em .9em; font-size: 14.5px; } 
   .tiles { grid-template-columns: repeat(2, 1fr); gap: .4em; } .tiles.odd { grid-template-columns: repeat(3, 1fr); } .tile { padding: .4em .5em; } .tile .value { font-size: 1.2em; } .tile .mark::before { margin-right: .25em; } }
+@container (max-width: 34em) { .gallery .all { grid-template-columns: repeat(5, 1fr); gap: 5px; } }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 @media print { .controls, .stepper { display: none; } }
 `;
@@ -131,7 +144,7 @@ export function stage(model, el) {
   const shadow = el.shadowRoot ?? el.attachShadow({ mode: "open" });
   const title = model.get("title") ?? "", alt = model.get("alt") ?? "";
   const words = h("div", { class: "words" }), live = h("div", { class: "live", "aria-live": "polite" });
-  const root = h("section", { class: "page", "aria-label": title }, h("div", { class: "title", role: "heading", "aria-level": 4 }, title), live);
+  const root = h("section", { class: "page", "aria-label": title }, h("p", { class: "title" }, title), live);
   const endings = [], speak = debounce(() => { live.textContent = words.textContent; }, 500);
   el.setAttribute("data-lm-suppress-shortcuts", "true");
   if (alt) root.setAttribute("aria-description", alt);
@@ -193,6 +206,19 @@ export function toggle(page, key, { label }) {
   const input = h("input", { type: "checkbox", onchange() { page.set(key, input.checked); } });
   page.on([key], () => { input.checked = Boolean(page.get(key)); });
   return h("label", { class: "control toggle" }, input, h("span", {}, label));
+}
+
+export function gallery(page, key, { label, url, names, words }) {
+  const group = `choice${++groups}`, all = names.map((_, k) => {
+    const input = h("input", { type: "radio", name: group, onchange() { page.set(key, k); } }), picture = frames(url, names.length), text = h("span");
+    picture.setAttribute("aria-hidden", "true");
+    picture.show(k);
+    return { input, text, node: h("label", {}, input, picture, text) };
+  });
+  const element = h("fieldset", { class: "gallery" }, h("legend", {}, label), h("div", { class: "all" }, all.map(({ node }) => node)));
+  element.show = () => all.forEach(({ input, text }, k) => { input.checked = k === page.get(key); text.textContent = words(k); input.setAttribute("aria-label", `${names[k]}, ${words(k)}`); });
+  page.on([key], element.show);
+  return element;
 }
 
 const ICONS = { back: "M11 1 3 7l8 6z", on: "M3 1l8 6-8 6z", play: "M2 0l11 7-11 7z", pause: "M2 1h3.6v12H2zM8.4 1H12v12H8.4z" };
@@ -298,20 +324,23 @@ export function chart(page, options) {
 
 // Pictures
 
+const place = (k, count) => `0 ${count > 1 ? 100 * k / (count - 1) : 0}%`;
+export function backdrop(element, url, count, k) {
+  Object.assign(element.style, { backgroundImage: `url("${url}")`, backgroundSize: `100% ${100 * count}%`, backgroundPosition: place(k, count) });
+  return element;
+}
+
 export function frames(url, count, { label = "", width = null } = {}) {
-  const element = h("div", { class: "frame", role: "img", "aria-label": label });
-  element.style.backgroundImage = `url("${url}")`;
-  element.style.backgroundSize = `100% ${100 * count}%`;
+  const element = backdrop(h("div", { class: "frame", role: "img", "aria-label": label }), url, count, 0);
   element.style.aspectRatio = "1";
   if (width) element.style.width = `${width}px`;
   const look = new Image();
   look.onload = () => { element.style.aspectRatio = `${look.naturalWidth} / ${look.naturalHeight / count}`; };
   look.src = url;
   element.show = (k, words = null) => {
-    element.style.backgroundPosition = `0 ${count > 1 ? 100 * k / (count - 1) : 0}%`;
+    element.style.backgroundPosition = place(k, count);
     if (words != null) element.setAttribute("aria-label", words);
   };
-  element.show(0);
   return element;
 }
 
