@@ -104,7 +104,7 @@ def one_notebook_one_module(root):
             bad.append(f"{c.name}: exports to another module ({', '.join(elsewhere)})")
         if c.numbered and not (c.exported and (Path(root) / PACKAGE / (c.module.replace(".", "/") + ".py")).exists()):
             bad.append(f"{c.name}: does not export {PACKAGE}/{c.module.replace('.', '/')}.py")
-        if not c.numbered and c.name.split("/")[0] not in ROOMS:
+        if not c.numbered and c.name.split("/")[0] not in {"begin", *ROOMS}:
             bad.append(f"{c.name}: notebooks lie in nbs/ or in {', '.join(ROOMS)}")
         if not c.numbered and (c.exported or any("default_exp" in cell.directives for cell in c.code_cells)):
             bad.append(f"{c.name}: a notebook beside the floors exports nothing")

@@ -130,7 +130,7 @@ def opening(page):
     lines = []
     if chapter.name in run_times(page.root): lines.append(f"**Runs in** {seconds(run_times(page.root)[chapter.name])} on one core of a CPU" + "".join(f"; {words}" for words in asking) + ".")
     lines.append(f"**Needs** Python, NumPy{''.join(', ' + name for name in heavy)}.")
-    if builds: lines.append("**Builds on** " + ", ".join(f"[{c.title}]({page.up}{c.name})" for c in builds[:BUILDS]) + more + ".")
+    if builds and not chapter.name.startswith("begin/"): lines.append("**Builds on** " + ", ".join(f"[{c.title}]({page.up}{c.name})" for c in builds[:BUILDS]) + more + ".")
     if chapter.numbered: lines.append(f"**Module** `{PACKAGE}.{chapter.module}`.")
     button = f" [Open in Colab]({colab(page)}){{.colab}}" if colab(page) else ""
     return "::: {.opening}\n" + " ".join(lines) + button + "\n:::\n"
@@ -211,7 +211,7 @@ def cells(page):
             text = re.sub(r"\A\s*---\s*", "", text)
             if "code-fold" in source_of(after): text = re.sub(r"(?s)```python\n.*?```\n*", "", text, count=1)
             text = text if heading else re.sub(r"(?m)^###(?=[^#])", "##", text, count=1)
-            shown.append({"cell_type": "markdown", "id": cell.get("id", "declared"), "metadata": {}, "source": cited(text, page)})
+            shown.append({"cell_type": "markdown", "id": cell.get("id", "declared"), "metadata": {}, "source": scrolling(linked(text, page))})
         else:
             shown.append(cell)
     prose = [cell for cell in shown if cell["cell_type"] == "markdown"]

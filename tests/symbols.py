@@ -22,9 +22,10 @@ def notation(root):
     file = Path(root) / "nbs" / "back" / "notation.qmd"
     everywhere, _, rest = file.read_text(encoding="utf-8").partition("\n## In one chapter\n") if file.exists() else ("", "", "")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in everywhere.splitlines() if line.startswith("| $")]
-    own = dict(re.findall(r"(?m)^\| \[[^\]]+\]\(\.\./([^)#]+)\) \| (\$.*?) \|$", rest))
     within = lambda span: f", in {span}" if span.startswith(("[", "(")) else f"; {span}" if span else ""  # noqa: E731
-    return [(formulas(row[0]), row[1] + "".join(map(within, row[2:-1]))) for row in rows], {name: [(formulas(symbols), meaning) for symbols, meaning in MEANT.findall(text)] for name, text in own.items()}
+    single = re.findall(r"(?m)^\| \[[^\]]+\]\(\.\./([^)#]+)\) \| (\$.*?) \|$", rest)
+    shared = [(formulas(row[0]), row[1] + "".join(map(within, row[2:-1]))) for row in rows]
+    return shared, {name: [(formulas(symbols), meaning) for symbols, meaning in MEANT.findall(text)] for name, text in single}
 
 
 def spelled(symbol):
@@ -49,15 +50,19 @@ def meanings(page, texts):
     return own + [(symbols, meaning) for symbols, meaning in shared if symbols]
 
 
+def lettered(texts):
+    "Which pieces have a letter in a formula."
+    return [k for k, text in enumerate(texts) if any(LETTER.search(WORD.sub(" ", tex)) for tex in formulas(text))]
+
+
 def place(texts):
     "The piece below which the list stands: the first with a formula on a line of its own, or else the first with a letter in a formula."
-    found = [k for k, text in enumerate(texts) if any(LETTER.search(WORD.sub(" ", tex)) for tex in formulas(text))]
-    return next((k for k in found if "$$" in texts[k]), found[0])
+    return next((k for k in lettered(texts) if "$$" in texts[k]), lettered(texts)[0])
 
 
 def listed(page, texts):
     "The list as Markdown, empty for pages without letters in formulas."
-    found = [] if page.source.startswith("back/") else meanings(page, texts)
+    found = meanings(page, texts) if lettered(texts) and not page.source.startswith("back/") else []
     if not found: return ""
     items = "\n\n".join(f"{', '.join(f'${symbol}$' for symbol in symbols)}\n:   {meaning}" for symbols, meaning in found)
     return f"::: {{.symbols}}\n<details><summary>{TITLE}</summary>\n\n{items}\n\nAll letters: [Notation]({page.up}back/notation.qmd).\n\n</details>\n:::\n"

@@ -1,4 +1,4 @@
-// What every page of the book needs, on the site and in the preview: whatever scrolls sideways can be reached by keyboard, letters of formulas say what they mean, and printing opens the answers.
+// What every page of the book needs, on the site and in the preview: whatever scrolls sideways can be reached by keyboard, letters of formulas say what they mean, empty corners of tables are no headings, and printing opens the answers.
 (() => {
   const ROWS = ["math", "semantics", "mrow", "mstyle", "msqrt", "mtd", "mpadded"], AWAY = 300;
 
@@ -84,7 +84,10 @@
     document.addEventListener("pointerdown", event => { if (!event.target.closest?.("[data-symbol]") && !tip.contains(event.target)) hide(); });
   }
 
-  addEventListener("DOMContentLoaded", () => { letters(); reach(); });
+  // The empty corner of a table heads nothing.
+  function corners() { for (const corner of document.querySelectorAll("main th:empty")) corner.replaceWith(document.createElement("td")); }
+
+  addEventListener("DOMContentLoaded", () => { letters(); corners(); reach(); });
   addEventListener("load", reach);
   addEventListener("resize", reach);
   addEventListener("beforeprint", () => { for (const answer of document.querySelectorAll("main details")) answer.open = true; });
