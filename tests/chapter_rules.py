@@ -45,6 +45,12 @@ def asserts(cell):
     return any(isinstance(node, ast.Assert) for node in ast.walk(cell.tree)) or any(name.startswith("test_") or name == "expect_fail" for name in called)
 
 
+def ends_in_error(cell):
+    "Whether the last line of a cell expects an error, so that there is no value to show."
+    last = cell.tree.body[-1] if cell.tree.body else None
+    return isinstance(last, ast.With) and "expect_fail" in ast.unparse(last.items[0])
+
+
 def is_number(node):
     "Whether an expression holds numbers and no names but numpy's and its functions'."
     inside = list(ast.walk(node))
@@ -66,7 +72,7 @@ def closes_in_short_and_with_exercises(root):
 
 @rule
 def answers_are_folded_and_run(root):
-    "Three to five exercises, numbered; each answer is folded, and the code below it is run and fails where the answer is wrong, or ends in the value that shows it."
+    "Three to five exercises, numbered; each answer is folded, and the code below it is run, fails where the answer is wrong, and ends in a value or an expected error."
     bad = []
     for c in chapters(root):
         _, exercises = lesson_and_exercises(c)
@@ -78,10 +84,13 @@ def answers_are_folded_and_run(root):
         for k, cell in enumerate(exercises):
             if "<details>" not in cell.source or cell.kind != "markdown":
                 continue
-            below = [x for x in exercises[k + 1:] if x.kind == "code" or "<details>" in x.source]
-            answer = next((x for x in below if x.kind == "code" and not x.only_imports), None) if below and below[0].kind == "code" else None
-            if answer is None or FLAGS & answer.directives.keys() or not (asserts(answer) or answer.outputs):
-                bad.append(f"{c.name}: no code is run for the answer `{' '.join(cell.source.split('</summary>')[1].split())[:50]}…`")
+            below = []
+            for x in exercises[k + 1:]:
+                if "<details>" in x.source:
+                    break
+                below += [x] if x.kind == "code" and not x.only_imports and not FLAGS & x.directives.keys() else []
+            if not any(asserts(x) for x in below) or not below[-1].outputs and not ends_in_error(below[-1]):
+                bad.append(f"{c.name}: no assertion is run for the answer `{' '.join(cell.source.split('</summary>')[1].split())[:50]}…`")
     return bad
 
 
