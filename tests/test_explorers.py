@@ -325,8 +325,8 @@ def test_a_widgets_model_drives_it(name, new_page, tmp_path):
         assert page.evaluate("window.saved") >= 1 or kind == "button"
         number = next(key for key in page.evaluate("window.keys()") if isinstance(made.state[key], (int, float)) and not isinstance(made.state[key], bool))
         look = "() => window.box.shadowRoot.querySelector('.page').innerHTML + [...window.box.shadowRoot.querySelectorAll('input')].map(e => e.value + e.checked).join()"
-        before = page.evaluate(look)
-        page.evaluate("([key, value]) => window.model.set(key, value)", [number, made.state[number] + (1 if isinstance(made.state[number], int) and made.state[number] < 1 else -1 if isinstance(made.state[number], int) else -0.1)])
+        before, now = page.evaluate(look), page.evaluate("key => window.model.get(key)", number)  # the key press may have moved it
+        page.evaluate("([key, value]) => window.model.set(key, value)", [number, now + (-0.1 if not isinstance(made.state[number], int) else 1 if now < 1 else -1)])
         assert page.evaluate(look) != before
         page.evaluate("window.close()")
         assert page.evaluate("window.listeners()") == 0
