@@ -250,13 +250,19 @@ def sight(job, options):
 SHARES = {1: 10, 2: 20, 3: 30, 6: 60}  # round -> percent of the pool
 
 
-def iou(job, options):
-    "IoU on held-out groups after 10, 20, 30, 60 and 100 % of the labels [Table 5]."
+def held_out(job, options):
+    "All parts, their truth, those that are held out, and the loop over the others."
     name, arm, seed = job
     everything, truth = parts(name, options.data)
     train, test = hold_out(everything, 0.3, 0, stratify=truth.table.defective.astype(str))
-    pool, done = everything[train], set(read_rows(options.results / f"{options.prefix}_iou.csv").key)
-    loop, arm_ = loop_of(options, f"{name}-train", "random" if arm == "all labels" else arm, seed, pool, round(len(pool) / 10), key_of("iou", name, arm, seed))
+    return everything, truth, test, *loop_of(options, f"{name}-train", "random" if arm == "all labels" else arm, seed, everything[train], round(len(train) / 10), key_of("iou", name, arm, seed))
+
+
+def iou(job, options):
+    "IoU on held-out groups after 10, 20, 30, 60 and 100 % of the labels [Table 5]."
+    name, arm, seed = job
+    everything, truth, test, loop, arm_ = held_out(job, options)
+    pool, done = loop.pool, set(read_rows(options.results / f"{options.prefix}_iou.csv").key)
     masks = [mask_of(truth, i, everything.images[i].shape[:2]) for i in test]
     def examine(percent, labels, train_model):
         if (key := key_of(settings(options), name, arm, seed, percent)) in done: return
@@ -272,6 +278,20 @@ def iou(job, options):
         record = loop.ask() if len(loop.store.rounds) < number else loop.store.rounds[number]
         if len(loop.store.unanswered(record)): loop.tell(record, TruthOracle(truth).annotate(record.asked))
         if number in SHARES: examine(SHARES[number], len(loop.store.latest(number)), lambda: loop.model(number))
+
+
+def hits(job, options):
+    "What stands behind the IoU: held-out defects that S touches, good parts that it marks, and the IoU on the defects that it was taught."
+    name, arm, seed = job
+    everything, truth, test, loop, _ = held_out(job, options)
+    done, defective = set(read_rows(options.results / f"{options.prefix}_hits.csv").key), truth.table.defective.astype(bool)
+    for number, percent in SHARES.items():
+        if number > len(loop.store.rounds) or (key := key_of(settings(options), name, arm, seed, percent)) in done or not shows_defect(taught := loop.store.latest(number)): continue
+        model = loop.model(number)
+        def drawn(ids): return [(resize(guess, mask.shape) >= 0.5, mask) for i, guess in zip(ids, model(everything[ids]).maps) for mask in [mask_of(truth, i, everything.images[i].shape[:2])]]
+        own, bad, good = (drawn(pd.Index(ids)) for ids in (taught.ids[taught.table.defective.astype(bool)], [i for i in test if defective[i]], [i for i in test if not defective[i]]))
+        add_row(options.results / f"{options.prefix}_hits.csv", dict(key=key, data=SETS[name][0], method=arm, seed=seed, percent=percent, defects=len(bad), hit=sum(bool((a & b).any()) for a, b in bad), good=len(good), marked=sum(bool(a.any()) for a, _ in good),
+                own=round(pooled_iou([b for _, b in own], [a for a, _ in own]), 4)) | origin(options, None))
 
 
 # ---- score against segmentation loss
@@ -297,7 +317,7 @@ def losses(job, options):
 
 # ---- the plan
 
-STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "draws": draws, "sight": sight, "iou": iou}
+STAGES = {"found": found, "next": following, "groups": groups, "losses": losses, "draws": draws, "sight": sight, "iou": iou, "hits": hits}
 
 
 def jobs_of(options):
@@ -310,6 +330,7 @@ def jobs_of(options):
         if name == "tiles":
             for stage in ("draws", "sight"): yield from ((stage, (name, seed)) for seed in options.seeds)
         for arm in ("SDR", "random", "all labels"): yield from (("iou", (name, arm, seed)) for seed in options.seeds)
+        for arm in ("SDR", "random"): yield from (("hits", (name, arm, seed)) for seed in options.seeds)
 
 
 def work(task, options, stages=STAGES):

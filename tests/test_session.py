@@ -137,7 +137,7 @@ def test_an_answer_beats_drafts_that_were_sent_before_it(world):
     say = lambda do, number, *masks, **more: reply(session, {"do": do, "sample": part, "number": number, **more}, [pack_mask(m) for m in masks], None)[0]  # noqa: E731
     assert say("draft", 4007, bar(), note={})["late"] is False
     say("submit", 6007, verdict="good", seconds=1.0)
-    assert say("draft", 5007, bar(), note={}) == {"is": "kept", "late": True, "do": "draft", "sample": part, "number": 5007}
+    assert say("draft", 5007, bar(), note={}) == {"is": "kept", "late": True, "painted": True, "do": "draft", "sample": part, "number": 5007}
     assert list(session.loop.store.drafts("ana")) == [] and part_of(session, part).mask is None
     assert say("draft", 1, bar(top=30), note={})["late"] is False and np.array_equal(part_of(session, part).mask, bar(top=30)), "a page that counts from one again"
     session.submit(other, "good", number=90_007)

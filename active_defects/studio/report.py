@@ -180,7 +180,7 @@ def write_report(
     reach = milestones(curves, defects) if defects and curves else pd.DataFrame()
     listed = pd.DataFrame({"setting": list(settings), "value": [str(value) for value in settings.values()]}) if settings else pd.DataFrame()
     tables = [html_table(readable(table), caption) if len(table) else "" for table, caption in [(reach, "Labels and minutes needed for a share of the defects"),
-              (rounds, "What each round asked and found"), (listed, "Settings, versions and sources")]]
+              (rounds, "What each round asked and found, as it was answered then"), (listed, "Settings, versions and sources")]]
     said = f'<p class="note">{html.escape(how)}</p>' if how else ""
     plots = f'{said}<div class="plots">{"".join(drawn)}</div>{tables[0]}' if drawn else ""
     counted = tally_sections(tallies)

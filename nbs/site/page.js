@@ -60,9 +60,9 @@
       shownBy = element;
       tip.hidden = false;
       tip.style.left = tip.style.top = "0px";
-      const from = tip.getBoundingClientRect(), at = element.getBoundingClientRect(), wide = document.documentElement.clientWidth;
+      const from = tip.getBoundingClientRect(), at = element.closest("math").getBoundingClientRect(), wide = document.documentElement.clientWidth;
       const below = at.bottom + 6 + from.height <= innerHeight || at.top < from.height + 6;
-      tip.style.left = `${Math.max(8, Math.min(at.left, wide - from.width - 8)) - from.left}px`;
+      tip.style.left = `${Math.max(8, Math.min(element.getBoundingClientRect().left, wide - from.width - 8)) - from.left}px`;
       tip.style.top = `${(below ? at.bottom + 6 : at.top - 6 - from.height) - from.top}px`;
     }
     function hide() { clearTimeout(going); shownBy?.removeAttribute("aria-describedby"); shownBy = null; tip.hidden = true; }
