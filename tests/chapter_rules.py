@@ -88,7 +88,7 @@ def answers_are_folded_and_run(root):
             for x in exercises[k + 1:]:
                 if "<details>" in x.source:
                     break
-                below += [x] if x.kind == "code" and not x.only_imports and not FLAGS & x.directives.keys() else []
+                below += [x] if x.kind == "code" and not x.only_imports and not (FLAGS | {"hide"}) & x.directives.keys() else []
             if not any(asserts(x) for x in below) or not below[-1].outputs and not ends_in_error(below[-1]):
                 bad.append(f"{c.name}: no assertion is run for the answer `{' '.join(cell.source.split('</summary>')[1].split())[:50]}…`")
     return bad

@@ -261,6 +261,7 @@ def markdown(page):
             continue
         code = fenced(code_of(cell), "python", " .cell-code") if code_of(cell) and "echo: false" not in source_of(cell) else ""
         if "code-fold: show" in source_of(cell) and code: code = raw_html('<details open class="code-fold"><summary>Exported source</summary>') + code + raw_html("</details>")
+        if hit := re.search(r'(?m)^#\| code-summary: "(.*)"$', source_of(cell)): code = raw_html(f'<details class="code-fold"><summary>{html.escape(hit[1])}</summary>') + code + raw_html("</details>")
         parts.append(":::: {.cell}\n" + code + "\n".join(map(shown_output, cell.get("outputs", ()))) + "\n::::")
     return "\n\n".join(parts) + "\n"
 

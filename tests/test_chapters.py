@@ -35,7 +35,7 @@ def book():
     first = prose("## Check yourself\n\n" + EXERCISE.format(n=1))
     return [code("#| default_exp formulas.entropy", ""), prose("# Entropy\n\n> One sentence about it.\n\n*Where does it hesitate?* Here:\n\n$$H = -\\ln p$$\n\nBy hand: $p = 1$ gives $0$. **Predict** one half."),
             code("#| export\nimport numpy as np", ""), code("test_close(entropy(1.0), 0.0)\nentropy(0.5)", "0.693"), prose("## In short\n\nIt hesitates."),
-            first, code("assert 1\n0.5"), others[0], code("0.5"), others[1], code("with expect_fail(ValueError): entropy(2)", "")]
+            first, code("assert 1\n0.5"), others[0], code("assert 1\n0.5"), others[1], code("with expect_fail(ValueError): entropy(2)", "")]
 
 
 @pytest.fixture

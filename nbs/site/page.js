@@ -1,4 +1,4 @@
-// What every page of the book needs, on the site and in the preview: whatever scrolls sideways can be reached by keyboard, letters of formulas say what they mean, empty corners of tables are no headings, and printing opens the answers.
+// What every page of the book needs, on the site and in the preview: whatever scrolls sideways can be reached by keyboard, letters of formulas say what they mean, what a reader is asked to predict waits to be revealed, empty corners of tables are no headings, and printing opens the answers.
 (() => {
   const ROWS = ["math", "semantics", "mrow", "mstyle", "msqrt", "mtd", "mpadded"], AWAY = 300;
 
@@ -87,7 +87,28 @@
   // The empty corner of a table heads nothing.
   function corners() { for (const corner of document.querySelectorAll("main th:empty")) corner.replaceWith(document.createElement("td")); }
 
-  addEventListener("DOMContentLoaded", () => { letters(); corners(); reach(); });
+  // Predict, then reveal: the first output below a **Predict** waits for a click, and so do the code and the value below a folded answer.
+  function fold() {
+    for (const answer of document.querySelectorAll("main details")) {
+      if (answer.firstElementChild?.textContent.trim() !== "Answer") continue;
+      while (answer.nextElementSibling?.matches(".cell")) answer.append(answer.nextElementSibling);
+    }
+    for (const asked of document.querySelectorAll("main p strong")) {
+      if (!asked.textContent.startsWith("Predict") || asked.closest(".cell, details")) continue;
+      let next = asked.closest("p");
+      while (next && !/^H[1-6]$/.test(next.tagName) && !next.querySelector?.(".cell-output") ) next = next.nextElementSibling;
+      if (!next?.matches(".cell") || next.querySelector(".reveal")) continue;
+      const said = document.createElement("details"), press = document.createElement("summary"), first = next.querySelector(":scope > .cell-output");
+      if (!first) continue;
+      said.className = "reveal";
+      press.textContent = "Reveal";
+      first.before(said);
+      said.append(press, ...next.querySelectorAll(":scope > .cell-output"));
+    }
+    document.addEventListener("toggle", event => { if (event.target.open) { dispatchEvent(new Event("resize")); reach(); } }, true);
+  }
+
+  addEventListener("DOMContentLoaded", () => { letters(); corners(); fold(); reach(); });
   addEventListener("load", reach);
   addEventListener("resize", reach);
   addEventListener("beforeprint", () => { for (const answer of document.querySelectorAll("main details")) answer.open = true; });
