@@ -125,7 +125,8 @@ def opening(page):
     needed = {module for cell in chapter.code_cells if cell.exported or not chapter.numbered for module, _, _ in imports(cell.tree)}
     builds = [below for name, below in modules(page.root).items() if name in needed]
     more = f", and {len(builds) - BUILDS} more" if len(builds) > BUILDS else ""
-    heavy = [shown for name, shown in HEAVY.items() if name in {module.split(".")[0] for module in chapter.imported}]
+    inside = {"torch" for module in chapter.imported if re.match(rf"{PACKAGE}\.(api|cli|models|learners|strategies|baselines|loop|studio)\b", module)} if chapter.name.startswith("begin/") else set()
+    heavy = [shown for name, shown in HEAVY.items() if name in inside | {module.split(".")[0] for module in chapter.imported}]
     asking = [f"{sum(flag in cell.directives for cell in chapter.code_cells)} of its cells ask for {what}" for flag, what in FLAGGED.items() if any(flag in cell.directives for cell in chapter.code_cells)]
     lines = []
     if chapter.name in run_times(page.root): lines.append(f"**Runs in** {seconds(run_times(page.root)[chapter.name])} on one core of a CPU" + "".join(f"; {words}" for words in asking) + ".")

@@ -239,7 +239,10 @@ def test_predicted_change_is_one_minus_f():
 
 @pytest.mark.parametrize("found, asked", [(0, 10), (3, 40), (9, 10)])
 def test_the_bound_is_where_so_few_would_be_rare(found, asked):
-    from scipy.stats import binom
-    rate = most_left(found, asked, 1000) / 1000
-    assert binom.cdf(found, asked, rate) == pytest.approx(0.05)
+    from scipy.stats import binom, hypergeom
+    for left in (7, 40, 1000):
+        most = most_left(found, asked, left)
+        assert hypergeom.cdf(found, asked + left, found + most, asked) > 0.05
+        assert most == left or hypergeom.cdf(found, asked + left, found + most + 1, asked) <= 0.05
+    assert binom.cdf(found, asked, most_left(found, asked, 10 ** 6) / 10 ** 6) == pytest.approx(0.05, abs=1e-4)
     assert most_left(asked, asked, 7) == 7

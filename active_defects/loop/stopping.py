@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta
+from scipy.stats import hypergeom
 
 from ..data.round_log import Round
 
@@ -25,12 +25,18 @@ def found_rate(
 def most_left(
     found: int, # defects among the last questions
     asked: int, # the last questions that were answered, >= 1
-    left: int, # parts nobody asked about
+    left: int, # parts nobody asked about, >= 0
     certainty: float = 0.95, # in (0, 1)
-) -> float: # number of defects among the parts left, at most
-    "Upper bound on what is left, if the rest is no worse than the last questions [Clopper & Pearson 1934]."
+) -> int: # number of defects among the parts left, at most
+    "Upper bound on what is left, if the last questions were drawn at random from themselves and the rest: Clopper and Pearson's, for a finite number of parts [Clopper & Pearson 1934]."
     if not 0 <= found <= asked or asked < 1: raise ValueError(f"{found} defects among {asked} questions; ask at least one")
-    return float(left * (1.0 if found == asked else beta.ppf(certainty, found + 1, asked - found)))
+    if left < 0: raise ValueError(f"{left} parts are left; give a number of at least 0")
+    possible, largest = found, found + left
+    while possible < largest:
+        middle = (possible + largest + 1) // 2
+        if hypergeom.cdf(found, asked + left, middle, asked) > 1 - certainty: possible = middle
+        else: largest = middle - 1
+    return possible - found
 
 # %% ../../nbs/725_loop.stopping.ipynb #2eb77161
 def score_stability(

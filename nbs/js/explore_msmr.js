@@ -42,16 +42,16 @@ export default { render({ model, el }) {
     } });
   const curve = chart(page, { height: 200, x: [0.5, count + 0.5], y: [0, Math.max(top, ...scores) * 1.05], yLabel: "largest error of each part, ten-thousandths", xLabel: "rank", pad: [26, 10, 38, 36], xTicks: [1, ...[0.25, 0.5, 0.75, 1].map(s => Math.round(s * count))].map(v => [v, String(v)]), yFormat: v => num(v, top >= 10 ? 0 : 1),
     paint(g) {
-      const part = page.get("part"), value = values[part][largest(part, page.get("block"))], rank = rankOf(value, part);
+      const part = page.get("part"), value = values[part][largest(part, page.get("block"))], rank = rankOf(value, part), told = page.get("truth");
       g.rule({ y: value, color: "ocher" });
-      scores.forEach((s, k) => g.dot(k + 1, s, { color: bad[k] ? "vermilion" : "gray", r: bad[k] ? 5 : 3, opacity: k === ranks[part] - 1 ? 0.25 : bad[k] ? 1 : 0.7 }));
+      scores.forEach((s, k) => g.dot(k + 1, s, { color: told && bad[k] ? "vermilion" : "gray", r: told && bad[k] ? 5 : 3, opacity: k === ranks[part] - 1 ? 0.25 : told && bad[k] ? 1 : 0.7 }));
       g.dot(rank, value, { color: "ocher", r: 7.5, ring: "ink", title: `rank ${rank}` });
     } });
   page.add(h("style", {}, STYLE), predict("In which block will M guess worst? Choose a part, look, then step."),
     gallery(page, "part", { label: "part, by its final rank", url: page.get("images"), names: ids, words: k => `rank ${ranks[k]}` }),
     h("div", { class: "three" }, sees.node, guesses.node, errors.node),
     controls(stepper(page, "block", { label: "hidden block", count: blocks, interval: 800 }), kinds.some(Boolean) ? toggle(page, "truth", { label: "show what is known" }) : null),
-    row(bars, h("div", {}, curve, bad.some(Boolean) ? caption(mark("vermilion", "a defect"), " ", mark("gray", "a good part"), " ", mark("ocher", "this part, so far")) : null)));
+    row(bars, h("div", {}, curve, bad.some(Boolean) ? caption(mark("ocher", "this part, so far"), " ", mark("gray", "other parts"), " ", mark("vermilion", "a defect, once shown")) : null)));
   page.on(["part", "block", "truth"], () => {
     const part = page.get("part"), block = page.get("block"), best = largest(part, block), value = values[part][best], rank = rankOf(value, part), done = block === blocks - 1, shown = page.get("truth") && kinds[part];
     for (const frame of [sees.frame, guesses.frame, errors.frame, guess, known]) frame.show(part);
