@@ -1,10 +1,10 @@
 """Seed B, measured: SID4DS from the cold start to almost all defects found, beside the scores it competes with.
 
-    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws sight iou] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
+    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws sight iou hits] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
 
 Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again.
 Writes into nbs/results: seed_b_found.csv (one row per run and round), seed_b_kinds.csv (the same per kind of flaw), seed_b_groups.csv (defects in ten groups of the first ranking),
-seed_b_next.csv (from one state: what each score would find next), seed_b_draws.csv (the first ranking of the magnetic tiles, over many pools), seed_b_sight.csv (what M sees of each kind of flaw), seed_b_iou.csv (held-out groups), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
+seed_b_next.csv (from one state: what each score would find next), seed_b_draws.csv (the first ranking of the magnetic tiles, over many pools), seed_b_sight.csv (what M sees of each kind of flaw), seed_b_iou.csv (held-out groups), seed_b_hits.csv (which of them S touches, and what it makes of those it was taught), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
 import argparse
 import logging
 import time

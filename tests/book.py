@@ -271,7 +271,7 @@ def claims(root):
         after = [k for k, cell in enumerate(chapter.cells) if cell.kind == "markdown" and re.search(r"(?m)^## .*[Ll]edger", cell.source)]
         pages = ["".join(out["data"]["text/html"]) for k in after for cell in chapter.cells[k:] for out in cell.outputs if "<table" in "".join(out.get("data", {}).get("text/html", ""))]
         if not pages: continue
-        head, *rows = [[cell.replace("|", "/") for cell in row] for row in Table(pages[0]).rows if any(row)]
+        head, *rows = [[{"True": "yes", "False": "no"}.get(cell, cell.replace("|", "/")) for cell in row] for row in Table(pages[0]).rows if any(row)]
         lines += ["", f"## [{chapter.title}](../{chapter.name}#ledger)", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         lines += ["| " + " | ".join(row + [""] * (len(head) - len(row))) + " |" for row in rows]
     return [*lines, ""]

@@ -91,3 +91,8 @@ def test_only_the_floors_that_predict_must(write):
 
 def test_a_page_beside_the_floors_owes_a_question_too(write):
     assert RULES["opens_with_its_question"](write(changed("hesitate?*", "hesitate.*"), "howto/a_page"))
+
+
+def test_every_notebook_has_a_measured_run_time():
+    times = {line.split(",")[0] for line in (ROOT / "nbs" / "results" / "run_times.csv").read_text(encoding="utf-8").splitlines()[1:]}
+    assert {chapter.name for chapter in chapters(ROOT)} == times

@@ -41,14 +41,16 @@ def test_the_papers_learners_are_the_papers():
 def test_every_stage_writes_its_rows_once(options):
     for _ in range(2):
         for stage, job in (("found", ("ksdd", "SDR", 0)), ("found", ("ksdd", "SDR after random", 0)), ("next", ("ksdd", 0)), ("groups", ("ksdd", 0)), ("losses", ("ksdd", 0)),
-                           ("iou", ("ksdd", "SDR", 0)), ("iou", ("ksdd", "random", 0)), ("iou", ("ksdd", "all labels", 0))): seed_b.work((stage, job), options)
+                           ("iou", ("ksdd", "SDR", 0)), ("iou", ("ksdd", "random", 0)), ("iou", ("ksdd", "all labels", 0)), ("hits", ("ksdd", "SDR", 0))): seed_b.work((stage, job), options)
     tables = {file.stem.removeprefix("seed_b_"): pd.read_csv(file) for file in options.results.glob("seed_b_*.csv")}
-    assert set(tables) == {"found", "kinds", "next", "groups", "losses", "iou"} and not any(table.duplicated(["key"]).any() for name, table in tables.items() if name != "losses")
+    assert set(tables) == {"found", "kinds", "next", "groups", "losses", "iou", "hits"} and not any(table.duplicated(["key"]).any() for name, table in tables.items() if name != "losses")
     found = tables["found"].set_index("method")
     assert found.loc["SDR", "round"].tolist() == [1, 2, 3, 4, 5, 6] and found.loc["SDR after random", "round"].tolist() == [1, 2]
     assert found.loc["SDR", "asked"].tolist() == [6, 12, 18, 24, 30, 36] and found.loc["SDR", "found"].is_monotonic_increasing and found.loc["SDR", "trained"].iloc[0] == "M"
     assert tables["groups"].filter(like="group").sum(axis=1).eq(TRUTH.table.defective.sum()).all()
     assert tables["iou"].groupby("method").percent.apply(list).to_dict() == {"SDR": [10, 20, 30, 60], "random": [10, 20, 30, 60], "all labels": [100]} and tables["iou"].iou.between(0, 1).all()
+    hits = tables["hits"]
+    assert hits.percent.isin([10, 20, 30, 60]).all() and (hits.hit <= hits.defects).all() and (hits.marked <= hits.good).all() and hits.own.between(0, 1).all()
     assert len(tables["losses"]) == 34 and tables["losses"].loss.ge(0).all()
 
 

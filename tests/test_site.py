@@ -242,12 +242,30 @@ def test_every_page_works_without_a_network_and_for_everybody(preview, axe, chro
                     if slider.input_value() == before: slider.press("ArrowLeft")
                     faults += [] if slider.input_value() != before else [f"{here}: a slider does not move"]
             if here in COLORS or "data-explorer" in seen.text or number % EVERY == 0:
+                tab.evaluate("for (const fold of document.querySelectorAll('main details')) fold.open = true")
                 tab.evaluate(axe)
                 faults += [f"{here}: {fault}" for fault in tab.evaluate(FAULTS, here in COLORS)]
             if "<math" in seen.text and here != "back/notation.html": faults += [f"{here}: {fault}" for fault in tab.evaluate(LETTERS)]
             tab.set_viewport_size(PHONE)
             if (width := tab.evaluate("document.documentElement.scrollWidth")) > PHONE["width"]: faults.append(f"{here}: {width} pixels wide on a small telephone")
     assert not faults, "\n" + "\n".join(faults)
+
+
+@pytest.mark.browser
+def test_what_a_reader_predicts_is_revealed_by_a_click(preview, chromium):
+    "The output below a **Predict** and the code below an answer are out of sight until somebody asks for them, and all of them are printed."
+    with chromium_pages(chromium) as new:
+        tab = new(offline=True, viewport=DESK)
+        tab.goto(preview["begin/one_round.html"].path.as_uri())
+        reveals, answers = tab.locator("details.reveal"), tab.locator("details:has(> summary:text-is('Answer'))")
+        assert reveals.count() >= 2 and answers.count() >= 3
+        hidden = reveals.first.locator(".cell-output").first
+        assert not hidden.is_visible() and not answers.first.locator(".cell").first.is_visible()
+        reveals.first.locator("summary").press("Enter")
+        answers.first.locator("summary").click()
+        assert hidden.is_visible() and answers.first.locator(".cell").first.is_visible()
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert tab.locator("main details:not([open])").count() == 0
 
 
 @pytest.mark.browser

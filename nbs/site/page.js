@@ -87,7 +87,7 @@
   // The empty corner of a table heads nothing.
   function corners() { for (const corner of document.querySelectorAll("main th:empty")) corner.replaceWith(document.createElement("td")); }
 
-  // Predict, then reveal: the first output below a **Predict** waits for a click, and so do the code and the value below a folded answer.
+  // Predict, then reveal: the first output below a **Predict** waits for a click, unless it is a figure to play with, and so do the code and the value below a folded answer.
   function fold() {
     for (const answer of document.querySelectorAll("main details")) {
       if (answer.firstElementChild?.textContent.trim() !== "Answer") continue;
@@ -97,7 +97,7 @@
       if (!asked.textContent.startsWith("Predict") || asked.closest(".cell, details")) continue;
       let next = asked.closest("p");
       while (next && !/^H[1-6]$/.test(next.tagName) && !next.querySelector?.(".cell-output") ) next = next.nextElementSibling;
-      if (!next?.matches(".cell") || next.querySelector(".reveal")) continue;
+      if (!next?.matches(".cell") || next.querySelector(".reveal, .explorer")) continue;
       const said = document.createElement("details"), press = document.createElement("summary"), first = next.querySelector(":scope > .cell-output");
       if (!first) continue;
       said.className = "reveal";
