@@ -284,6 +284,7 @@ def hits(job, options):
     "What stands behind the IoU: held-out defects that S touches, good parts that it marks, and the IoU on the defects that it was taught."
     name, arm, seed = job
     everything, truth, test, loop, _ = held_out(job, options)
+    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run the stage `iou` first, its models are looked at here")
     done, defective = set(read_rows(options.results / f"{options.prefix}_hits.csv").key), truth.table.defective.astype(bool)
     for number, percent in SHARES.items():
         if number > len(loop.store.rounds) or (key := key_of(settings(options), name, arm, seed, percent)) in done or not shows_defect(taught := loop.store.latest(number)): continue
