@@ -126,7 +126,7 @@ def demo(
 
 # %% ../nbs/930_cli.ipynb #7f1bbf8f
 TOOLS = ("coco", "label-studio", "cvat")
-BUILT_IN = "MSMR, MedianDeviation, Uncertainty, Margin, SDR, LikelyDefect, Blend, Random"
+BUILT_IN = "MSMR, MedianDeviation, LikelyDefect, SDR, Uncertainty, Margin, Blend, Random"
 ANSWERING = """\
 A mask is a PNG, BMP or TIFF file of the size of its picture, called like the part's id (a/b.png or
 a__b.png for the part a/b): white on the defect, black elsewhere; all black means that the part is good.
@@ -188,7 +188,7 @@ def _of_rank(command):
 
 def _of_ask(command):
     command.add_argument("folder", nargs="?", help="the folder of pictures; needed the first time, then kept in project.json like all settings below")
-    command.add_argument("--strategy", metavar="NAME", help=f"what asks once an answer shows a defect (at first Uncertainty); built in, among others: {BUILT_IN}; one of your own: package.module:Class")
+    command.add_argument("--strategy", metavar="NAME", help=f"what asks once an answer shows a defect (at first LikelyDefect); built in, among others: {BUILT_IN}; one of your own: package.module:Class")
     command.add_argument("--first", metavar="NAME", help="what asks before that; one that needs no labels (at first MSMR)")
     command.add_argument("--batch", type=_count, metavar="N", help="number of parts per round (at first 20)")
     command.add_argument("--assume-good", type=_seed, metavar="N", help="number of parts at the bottom of the ranking that count as good for one round (at first 0)")

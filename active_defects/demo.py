@@ -36,8 +36,8 @@ from .loop.learning_curve import learning_curve, random_curve, ranking_curve
 from .loop.oracle import TruthOracle
 from .loop.rounds import Loop, open_round, shows_defect
 from .pieces import score_in_pieces
+from .strategies.likely_defect import LikelyDefect
 from .strategies.msmr import MSMR
-from .strategies.uncertainty import Uncertainty
 from .studio.report import manager_sentence, write_report
 
 # %% ../nbs/920_demo.ipynb #6cd263b7
@@ -164,7 +164,7 @@ def run(
     defects, (first, learner) = int(truth.table.defective.sum()), demo.learners(device, progress)
     say(f"{name}: {len(pool):,} parts, {defects} of them defective; cost model: 3 s a part without a mask, 60 s a mask")
     pieces = lambda strategy, state: score_in_pieces(strategy, state, progress="scoring" if progress else None)
-    loop = Loop(pool, LabelStore(out / "labels.db"), learner, Uncertainty(), first=first, batch=math.ceil(demo.share * len(pool)), seed=demo.seed, score=pieces)
+    loop = Loop(pool, LabelStore(out / "labels.db"), learner, LikelyDefect(), first=first, batch=math.ceil(demo.share * len(pool)), seed=demo.seed, score=pieces)
     filtered, oracle = MedianDeviation(size=demo.look_size).score(loop.state()) if not len(loop.store.rounds) else median_of(out), TruthOracle(truth)
     write_whole(out / "median.csv", lambda file: filtered.rename("score").to_csv(file))
     while open_round(loop.store) or len(loop.store.rounds) < demo.rounds:

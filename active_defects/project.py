@@ -36,7 +36,7 @@ class Project:
     "What is labeled, and how; kept in project.json."
     folder: Path # where project.json, labels.db, queues and answers lie
     images: str # folder of the pictures
-    strategy: str = "strategies.uncertainty:Uncertainty" # asks once an answer shows a defect
+    strategy: str = "strategies.likely_defect:LikelyDefect" # asks once an answer shows a defect
     first: str = "strategies.msmr:MSMR" # asks before that
     batch: int = 20 # parts per round
     assume_good: int = 0 # parts at the bottom of the ranking that count as good for one round

@@ -323,7 +323,7 @@ def test_a_damaged_project_file(fails, project):
     fails("tell", "--project", project, says=["project.json is damaged", "labels.db keeps all answers"])
 
 
-@pytest.mark.parametrize("verdict, next_one", [("good", "MedianDeviation"), ("skip", "MedianDeviation"), ("no-mask", "MedianDeviation"), (None, "Uncertainty")])
+@pytest.mark.parametrize("verdict, next_one", [("good", "MedianDeviation"), ("skip", "MedianDeviation"), ("no-mask", "MedianDeviation"), (None, "LikelyDefect")])
 def test_a_first_batch_of_one_class_only(project, verdict, next_one):
     if verdict: (project / "answers" / "all.csv").write_text("id,verdict\n" + "".join(f"{i},{verdict}\n" for i in asked(project)))
     else:

@@ -307,10 +307,10 @@ def test_rounds_follow_each_other(project, capsys):
         write_masks(project / "answers", pd.read_csv(project / f"queue-{number:03d}.csv").id)
         assert main(["tell", "--project", str(project), "--quiet"]) == main(["ask", "--project", str(project), "--quiet"]) == 0
     queues = [pd.read_csv(project / f"queue-{number:03d}.csv") for number in (1, 2, 3)]
-    assert len(set(pd.concat(queues).id)) == 18 and queues[1].why.str.startswith("Uncertainty").all()
+    assert len(set(pd.concat(queues).id)) == 18 and queues[1].why.str.startswith("LikelyDefect").all()
     assert main(["report", "--project", str(project), "--device", "cpu"]) == 0
     page = (project / "report.html").read_text(encoding="utf-8")
-    assert "S-" in page and "by Uncertainty" in page and "with its heat map" in page
+    assert "S-" in page and "by LikelyDefect" in page and "with its heat map" in page
 
 
 def test_pictures_that_are_gone_can_be_skipped(project, capsys):
