@@ -2,10 +2,13 @@ import { stage, slider, choice, chart, controls, caption, frames, predict, mark,
 
 const COLORS = ["blue", "vermilion", "green", "purple", "ocher", "ink"];
 const STYLE = `
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin-top: .6em; }
+.list { max-height: 24em; overflow-y: auto; margin-top: .6em; }
+@media print { .list { max-height: none; overflow: visible; } }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: right; font-weight: 600; color: var(--soft); font-size: .88em; padding: .25em .5em; vertical-align: bottom; }
 td { text-align: right; padding: .18em .5em; border-top: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:first-child { width: 38%; }
 tr.near td { background: var(--panel); }
 td button { all: unset; box-sizing: border-box; cursor: pointer; display: flex; align-items: center; gap: .5em; padding: .15em .3em; border-radius: 6px; overflow-wrap: anywhere; }
 td button:focus-visible { outline: 3px solid var(--ocher); outline-offset: 1px; }
@@ -59,7 +62,7 @@ export default { render({ model, el }) {
     } });
   const body = h("tbody"), note = caption(), legend = caption(), gallery = h("div", { class: "first" }), about = caption();
   const toggle = m => { const shown = page.get("shown"); page.set("shown", shown.includes(m) ? shown.filter(k => k !== m) : [...shown, m].slice(-COLORS.length)); };
-  const buttons = names.map((name, m) => h("button", { type: "button", onclick: () => toggle(m), onfocus: () => page.set("near", m), onmouseenter: () => page.set("near", m) }, h("i", { "aria-hidden": "true" }), h("span", {}, name)));
+  const buttons = names.map((name, m) => h("button", { type: "button", onclick: () => toggle(m), onfocus: () => page.set("near", m), onmouseenter: () => page.set("near", m) }, h("i", { "aria-hidden": "true" }), h("span", {}, ...name.split(/(?<=[a-z])(?=[A-Z])/).flatMap((part, k) => k ? [h("wbr"), part] : [part]))));
   const cells = names.map((_, m) => ({ found: h("td"), share: h("td"), compute: h("td", { class: "wide" }), seeds: h("td", { class: "wide" }, String(runs[m].length)) }));
   const rows = names.map((_, m) => h("tr", { onmouseenter: () => page.set("near", m) }, h("td", {}, buttons[m]), cells[m].found, cells[m].share, cells[m].compute, cells[m].seeds));
   const foundHead = h("th", { scope: "col" });
@@ -67,7 +70,7 @@ export default { render({ model, el }) {
     controls(slider(page, "budget", { label: "parts asked about", min: 0, max: last, format: v => plural(v, "part") }),
       slider(page, "seconds_mask", { label: "a mask takes", values: [5, 15, 30, 60, 120, 240], format: v => plural(v, "second") }),
       choice(page, "axis", { label: "lines over", options: [["asked", "parts asked about"], ["minutes", "minutes of labeling"]] })),
-    lines, legend, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "method (choose up to six)"), foundHead, h("th", { scope: "col" }, "found on average while labeling"), h("th", { scope: "col", class: "wide" }, "minutes of computing"), h("th", { scope: "col", class: "wide" }, "seeds"))), body), note, picks.some(Boolean) ? about : null, gallery);
+    lines, legend, h("div", { class: "list" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, names.length > 6 ? `method (choose up to six of ${names.length})` : "method"), foundHead, h("th", { scope: "col" }, "found on average while labeling"), h("th", { scope: "col", class: "wide" }, "minutes of computing"), h("th", { scope: "col", class: "wide" }, "seeds"))), body)), note, picks.some(Boolean) ? about : null, gallery);
   page.on(["shown"], () => {
     buttons.forEach((element, m) => { element.setAttribute("aria-pressed", String(color(m) != null)); element.style.setProperty("--at", color(m) ? `var(--${color(m)})` : "transparent"); });
     legend.replaceChildren(...page.get("shown").flatMap(m => [mark(color(m), names[m]), " "]), "A ribbon spans the seeds; gray lines are the other methods.");
