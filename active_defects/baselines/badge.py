@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Badge']
 
-# %% ../../nbs/650_baselines.badge.ipynb #583aaf28
+# %% ../../nbs/650_baselines.badge.ipynb #36343e4b
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ import pandas as pd
 
 from ..formulas.contracts import seed_of, tie_break
 from ..formulas.gradients import decision_gradient, plus_plus
-from ..learners.last_layer import LastLayer
+from ..learners.last_layer import laid_open
 from ..strategies.strategy import State
 
-# %% ../../nbs/650_baselines.badge.ipynb #1de4f866
+# %% ../../nbs/650_baselines.badge.ipynb #1ad333bd
 @dataclass(frozen=True)
 class Badge:
     "k-means++ on the gradients of the last layer [Ash et al. 2020, Algorithm 1]."
@@ -24,16 +24,10 @@ class Badge:
     pointwise = False
     nested = True
     needs = property(lambda self: ("gradient",) if self.of == "pixels" else ("features",), doc="What the learner has to give.")
+    equip = laid_open
 
     def __post_init__(self):
         if self.of not in ("pixels", "part"): raise ValueError(f"of must be 'pixels' or 'part', got {self.of!r}")
-
-    def equip(
-        self,
-        learner: object, # a plain segmenter
-    ) -> object: # one that gives gradients, if they are needed
-        "The learner, equipped with what this strategy looks at."
-        return LastLayer(learner) if set(self.needs) - set(learner.gives) else learner
 
     def score(
         self,

@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['GradientNorm']
 
-# %% ../../nbs/655_baselines.gradient_norm.ipynb #78dd64d3
+# %% ../../nbs/655_baselines.gradient_norm.ipynb #cd1f0a29
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..formulas.gradients import entropy_length, expected_length
-from ..learners.last_layer import LastLayer
+from ..learners.last_layer import laid_open
 from ..strategies.strategy import State
 
-# %% ../../nbs/655_baselines.gradient_norm.ipynb #7db56f23
+# %% ../../nbs/655_baselines.gradient_norm.ipynb #9e760417
 @dataclass(frozen=True)
 class GradientNorm:
     "Expected length of the last layer's gradient [Settles et al. 2008; Wang et al. 2022]."
@@ -23,17 +23,11 @@ class GradientNorm:
     of: str = "pixels" # [design] "pixels": mean over the map's pixels; "part": the verdict, with the part's features
     pointwise = nested = True
     needs = property(lambda self: ("expected_length", "entropy_length") if self.of == "pixels" else ("features",), doc="What the learner has to give.")
+    equip = laid_open
 
     def __post_init__(self):
         if self.scheme not in ("egl", "entropy"): raise ValueError(f"scheme must be 'egl' or 'entropy', got {self.scheme!r}")
         if self.of not in ("pixels", "part"): raise ValueError(f"of must be 'pixels' or 'part', got {self.of!r}")
-
-    def equip(
-        self,
-        learner: object, # a plain segmenter
-    ) -> object: # one that gives gradients, if they are needed
-        "The learner, equipped with what this strategy looks at."
-        return LastLayer(learner) if set(self.needs) - set(learner.gives) else learner
 
     def score(
         self,
