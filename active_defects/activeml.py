@@ -80,7 +80,7 @@ class Query:
         for taken in range(1, len(rows)): values[taken:, rows[taken - 1]] = np.nan
         return rows, values
 
-# %% ../nbs/980_activeml.ipynb #4c32564f
+# %% ../nbs/980_activeml.ipynb #c3b3d6df
 def state_of_rows(
     X: np.ndarray, # samples, (N, …)
     y: np.ndarray, # labels, (N,), object; NaN or None: no label
@@ -99,6 +99,6 @@ def state_of_rows(
     ids = pd.Index([f"{number:09d}" for number in range(len(X))], dtype=object)
     if clf is not None and fit_clf: clf = clone(clf).fit(X[known], y[known].tolist())
     if clf is not None and len(clf.classes_) != 2: raise ValueError(f"a part is good or defective, so two classes are needed, got {list(clf.classes_)}; join classes first")
-    labels = Labels.of({} if clf is None else {i: label == clf.classes_[-1] for i, label in zip(ids[known], y[known])})
+    labels = Labels.of({} if clf is None else {i: label == clf.classes_[-1] for i, label in zip(ids[known], y[known])}, maskable=False)
     pool = Pool(pd.DataFrame({"group": ids.astype(str)}, index=ids.rename("sample")), {i: x for i, x in zip(ids, X)})
     return State(pool, ids[rows], labels, Rows(clf) if clf is not None else object(), batch=batch, seed=seed)

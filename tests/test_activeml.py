@@ -64,3 +64,10 @@ def test_the_same_seed_asks_the_same_rows_whatever_the_gaps_are_called():
 def test_what_cannot_be_asked_is_said(change, says):
     x, y = world(0)
     with pytest.raises(ValueError, match=says): Query(Margin()).query(**(dict(X=x, y=y, clf=LogisticRegression()) | change))
+
+
+def test_a_labeled_defect_covers_its_neighbors():
+    "A row has no mask to wait for: its verdict settles it, and what lies beside it is near something known."
+    x, y = np.array([[0.0, 0.0], [10.0, 0.0], [9.5, 0.0], [5.0, 0.0]]), np.array([0, 1, np.nan, np.nan])
+    rows, values = Query(Coreset()).query(x, y, LogisticRegression(), return_utilities=True)
+    assert rows.tolist() == [3] and values[0, 2:].tolist() == [0.5, 5.0]

@@ -228,6 +228,9 @@ def test_batches_of_the_sorted_pool(world):
     maps = later.predict(pool).maps
     sure = pd.Series(np.maximum(maps, 1 - maps).mean(axis=(1, 2)), pool.ids)
     assert ask(later) == list(sure[[i for i in order[20:40] if i in later.candidates]].nsmallest(4).index)
+    good = truth[[i for i in order[:20] if not truth.table.defective[i]][:4]]
+    quiet = replace(first, labels=good, candidates=candidates(pool, good), round=2)
+    assert sorted(ask(quiet), key=list(order).index) == [order[k] for k in (20, 25, 30, 35)], "no answer shows a defect, so there is nothing to learn from"
 
 
 def test_pt4al_with_batches_says_what_it_is():

@@ -49,18 +49,18 @@ class PT4AL:
         if self.batches is None: return pd.Series(model.losses(state.pool[state.candidates]), state.candidates, name="score")
         return inside_batch(state, pd.Series(model.losses(state.pool), state.pool.ids), self.batches)
 
-# %% ../../nbs/610_baselines.pt4al.ipynb #01976fde
+# %% ../../nbs/610_baselines.pt4al.ipynb #495790b9
 def inside_batch(
     state: State, # candidates, round and, from the second round on, the segmenter
     losses: pd.Series, # pretext loss of every part of the pool, those that were answered too
     batches: int, # the pool is cut into so many, hardest first
-) -> pd.Series: # in [0, 1) outside the batch of this round, by loss; in [1, 2] inside it; in [2, 3] for the first round's picks
-    "A batch of the sorted pool for each round, and the least certain parts of it [Yi et al. 2022, §3.2]."
+) -> pd.Series: # in [0, 1) outside the batch of this round, by loss; in [1, 2] inside it; in [2, 3] for evenly spaced picks
+    "A batch of the sorted pool for each round, and the least certain parts of it [Yi et al. 2022, §3.2]; evenly spaced ones until an answer shows a defect."
     order = losses.index[np.lexsort([tie_break(losses.index, state.seed), -losses])]
     scores = 1 - pd.Series(np.arange(1, len(order) + 1) / len(order), order)
     batch = pd.Index(np.array_split(order, batches)[min(state.round, batches) - 1])
     inside = batch[batch.isin(state.candidates)]
-    if state.round == 1:
+    if state.round == 1 or not state.labels.table.defective[state.labels.strong_ids].any():
         scores[inside] += 1
         scores[inside[np.arange(state.batch) * len(inside) // state.batch] if state.batch < len(inside) else inside] += 1
     elif len(inside):

@@ -15,7 +15,7 @@ from ..learners.adversarial import AdversarialLearner
 from ..learners.learning_loss import WithLoss
 from ..strategies.strategy import State, prediction_key
 
-# %% ../../nbs/622_baselines.ta_vaal.ipynb #72da5181
+# %% ../../nbs/622_baselines.ta_vaal.ipynb #3b5ed1d6
 @dataclass(frozen=True)
 class TAVAAL:
     "VAAL with the segmenter's expected loss as one more number [Kim et al. 2021, §3; SPEC 4]."
@@ -35,7 +35,7 @@ class TAVAAL:
         self,
         learner: object, # a UNetLearner, or one that guesses its loss already
     ) -> object: # a learner that gives "loss"
-        "The learner, with a ranker: a head that is trained by chance ranking."
+        "The learner, with a ranker: a head that is trained by chance ranking. One that guesses its loss already stays as it is."
         return learner if "loss" in getattr(learner, "gives", ()) else WithLoss(learner, "chance")
 
     def score(
