@@ -74,7 +74,7 @@ def ahead(job, options):
     state, done = loop.state(1), set(read_rows(options.results / "race_ahead.csv").key)
     defective = truth.table.defective.astype(bool)
     for method, arm in options.methods(loop.first.learner).items():
-        if method.startswith("SDR") or method not in LEAD and seed or (key := key_of(settings(options), name, seed, method)) in done: continue
+        if options.arms is not None and method not in options.arms or method.startswith("SDR") or method not in LEAD and seed or (key := key_of(settings(options), name, seed, method)) in done: continue
         scores = arm.then.score(replace(state, learner=equipped(loop.learner, arm.then)))
         add_row(options.results / "race_ahead.csv", dict(key=key, data=SETS[name][0], seed=seed, method=method, left=int(defective[state.candidates].sum()), found=int(defective[select(scores, loop.batch, seed=seed)].sum())) | origin(options, None))
 
