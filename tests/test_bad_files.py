@@ -2,6 +2,7 @@
 import errno
 import os
 import pickle
+import shutil
 import stat
 import threading
 import zipfile
@@ -525,6 +526,20 @@ def test_rivals_that_both_find_a_damaged_folder(tmp_path, own_cache):
         for thread in threads:
             thread.join()
         assert len(results) == 4 and len(list(results[0].iterdir())) == 100 and len(left_in(own_cache)) == 1
+
+
+def test_a_rival_takes_the_damaged_folder_away_first(tmp_path, own_cache, monkeypatch):
+    archive_of(tmp_path / "a.zip", **{f"f{i}": os.urandom(500) for i in range(3)})
+    (unpack(tmp_path / "a.zip") / "f1.txt").unlink()
+    plain, late = os.replace, []
+
+    def rival_first(source, goal):
+        if "damaged" in str(goal) and not late:
+            late.append(goal)
+            shutil.rmtree(source)
+        return plain(source, goal)
+    monkeypatch.setattr(archive_module.os, "replace", rival_first)
+    assert len(list(unpack(tmp_path / "a.zip", progress=False).iterdir())) == 3 and late
 
 
 def test_nothing_is_written_outside_of_the_cache(tmp_path, own_cache):

@@ -68,7 +68,7 @@ def _is_whole(folder, members):
     try: return all((folder / m.filename).stat().st_size == m.file_size for m in members)
     except OSError: return False
 
-# %% ../../nbs/260_data.archive.ipynb #831640ee
+# %% ../../nbs/260_data.archive.ipynb #6dfbd437
 _STALE = 24 * 3600  # seconds after which a workshop is taken for abandoned
 
 def _extract(archive, members, folder, progress):
@@ -87,12 +87,14 @@ def _prepare(cache, key, needed):
     free = shutil.disk_usage(cache).free
     if needed > free: raise OSError(errno.ENOSPC, f"No space left: {needed / 2**20:,.0f} MiB needed, {free / 2**20:,.0f} MiB free")
 
-def _publish(workshop, target, members):
-    try:
-        if target.exists() and not _is_whole(target, members): os.replace(target, workshop / "damaged")
-        os.replace(workshop / "whole", target)
-    except OSError:
-        if not _is_whole(target, members): raise  # a rival was faster: its folder serves as well
+def _publish(workshop, target, members, tries=10):
+    for attempt in range(tries):  # a rival may be half way through the same two steps
+        try:
+            if target.exists() and not _is_whole(target, members): os.replace(target, workshop / f"damaged {attempt}")
+            return os.replace(workshop / "whole", target)
+        except OSError:
+            if _is_whole(target, members): return None  # a rival was faster: its folder serves as well
+            if attempt == tries - 1: raise
 
 # %% ../../nbs/260_data.archive.ipynb #75bccd8d
 def unpack(
