@@ -1,13 +1,17 @@
 """The race: every baseline beside SID4DS, with the same segmenter, on the same pools.
 
-    python experiments/race.py [--data ../shared/data] [--stage found ahead groups stops picks iou] [--sets ksdd tiles] [--arms entropy …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER]
+    python experiments/race.py [--data ../shared/data] [--stage found ahead groups stops picks iou minutes] [--sets ksdd tiles] [--arms entropy …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER]
 
 SDR, S's own confidence, MSMR alone and chance run in seed_b.py, with the same learners, pools and batches; both commands share the folder --keep, and the page puts their rows side by side.
-Every method here begins as it was published: with parts chosen by chance, or with its own order where it needs no labels. The lead methods run with all seeds, the others with the first one. What has a row is not done again.
+Every method here begins as it was published: with parts chosen by chance, or with its own order where it needs no labels; the mixture, which is ours, begins with MSMR. The lead methods and the mixture run with all seeds, the others with the first one. What has a row is not done again.
 Writes into nbs/results: race_found.csv and race_kinds.csv (one row per run and round), race_ahead.csv (from the same labels: what each method would find next), race_groups.csv (defects in ten groups of first rankings),
-race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv (held-out groups)."""
+race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv (held-out groups), race_minutes.csv (a round of the paper's rivals, asked once more with nothing else running)."""
+import shutil
+import time
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from active_defects.baselines.badge import Badge
 from active_defects.baselines.bald import BALD, BatchBALD
@@ -30,8 +34,10 @@ from active_defects.formulas.metrics import found_by_group
 from active_defects.formulas.selection import select
 from active_defects.learners.pretext import PretextLearner
 from active_defects.loop.experiment import add_row, read_rows
+from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.stopping import most_left, predicted_change, score_stability
 from active_defects.named import tuned
+from active_defects.strategies.blend import Blend
 from active_defects.strategies.likely_defect import LikelyDefect
 from active_defects.strategies.margin import Margin
 from active_defects.strategies.sdr import SDR
@@ -44,16 +50,19 @@ import seed_b
 from seed_b import SETS, Arm, key_of, loop_of, origin, settings
 
 LEAD = ("entropy", "CoreSet", "LearningLoss")
+TIMED = ("SDR", "confidence", *LEAD, "TA-VAAL", "SuggestiveAnnotation", "DSAL")
 CLASSICAL = {"median deviation": MedianDeviation(), "median deviation, dark": MedianDeviation(side="dark"), "Laplacian of Gaussian": Laplacian(), "patch PCA": PatchPCA()}
 PRETEXT = {f"PT4AL, {task}": PT4AL(PretextLearner(task, pseudo_color=task == "colorization")) for task in ("rotation", "jigsaw", "colorization")}
 LEARNED = {"entropy": Uncertainty(), "CoreSet": Coreset(), "LearningLoss": LearningLoss(), "confidence after chance": LikelyDefect(), "margin of the verdict": Margin(), "k-means": KMeans(), "BADGE": Badge(), "gradient norm": GradientNorm(),
            "TA-VAAL": TAVAAL(), "VAAL": VAAL(), "SuggestiveAnnotation": SuggestiveAnnotation(), "DSAL": DSAL(), "BALD": BALD(), "BatchBALD": BatchBALD(), "teacher and student": TeacherStudent(), "maxKL": MaxKL()}
+MIXED = {"confidence or CoreSet": Blend((LikelyDefect(), Coreset()), how="best")}
 
 
 def methods(m, g=None):
     "Name -> arm."
     quiet = lambda one: tuned(one, progress=m.progress)  # noqa: E731
     return ({name: Arm(Random(), quiet(one), 0, warm=name != "maxKL") for name, one in LEARNED.items()} | {name: Arm(None, quiet(one), 0) for name, one in (CLASSICAL | PRETEXT).items()}
+            | {name: Arm(MSMR(m), quiet(one)) for name, one in MIXED.items()}
             | {f"SDR after {name.removeprefix('PT4AL, ')}": Arm(quiet(one), SDR(g, MSMR(m)), rounds=2) for name, one in PRETEXT.items()})
 
 
@@ -120,13 +129,35 @@ def picks(job, options):
         add_row(options.results / "race_picks.csv", dict(key=key_of(settings(options), "small world", seed, method), data="small world", seed=seed, method=method, asked=" ".join(order[:8]), found=int(truth.table.defective[order[:8]].sum())) | origin(options, None))
 
 
-STAGES = {"found": seed_b.found, "ahead": ahead, "groups": groups, "stops": stops, "picks": picks, "iou": seed_b.iou}
+def minutes(job, options):
+    "Seconds of a fourth round, training and choosing, from where the method's own run stood after three [Table 3]."
+    name, method, seed = job
+    if (key := key_of(settings(options), name, seed, method)) in set(read_rows(options.results / "race_minutes.csv").key): return
+    pool, truth = seed_b.parts(name, options.data)
+    theirs, about = copy(options), key_of("found", name, method, seed)
+    if method not in LEARNED: theirs.methods = seed_b.arms
+    own, _ = loop_of(theirs, name, method, seed, pool, SETS[name][1], about)
+    if len(own.store.rounds) < 4: raise SystemExit(f"{name}, {method}, seed {seed}: has {len(own.store.rounds)} rounds of the four that are needed; run --stage found first")
+    with TemporaryDirectory() as folder:
+        theirs.keep = Path(folder)
+        again, _ = loop_of(theirs, name, method, seed, pool, SETS[name][1], about)
+        again.shelf.folder.mkdir(parents=True)
+        for record in list(own.store.rounds)[:3]:
+            again.store.rounds.add(record)
+            again.tell(record, TruthOracle(truth).annotate(record.asked))
+            for model in record.models.values(): shutil.copy(own.shelf.file(model), again.shelf.folder)
+        start = time.perf_counter()
+        record = again.ask()
+        add_row(options.results / "race_minutes.csv", dict(key=key, data=SETS[name][0], seed=seed, method=method, same=len(record.asked.intersection(own.store.rounds[4].asked)), asked=len(record.asked)) | origin(options, round(time.perf_counter() - start, 1)))
+
+
+STAGES = {"found": seed_b.found, "ahead": ahead, "groups": groups, "stops": stops, "picks": picks, "iou": seed_b.iou, "minutes": minutes}
 
 
 def jobs_of(options, names):
     "What is to be done, most wanted first: (stage, job)."
     wanted = list(names) if options.arms is None else options.arms
-    seeds = lambda arm: options.seeds if arm in LEAD or arm.startswith("SDR") else options.seeds[:1]  # noqa: E731
+    seeds = lambda arm: options.seeds if arm in LEAD or arm in MIXED or arm.startswith("SDR") else options.seeds[:1]  # noqa: E731
     for some in (LEAD, [arm for arm in names if arm not in LEAD]):
         for arm in (arm for arm in some if arm in wanted):
             for name in options.sets: yield from (("found", (name, arm, seed)) for seed in seeds(arm))
@@ -135,6 +166,7 @@ def jobs_of(options, names):
         for stage in ("groups", "ahead"): yield from ((stage, (name, seed)) for seed in options.seeds)
         if name == options.sets[0]: yield "picks", ("small world", options.seeds[0])
         yield from (("iou", (name, arm, options.seeds[0])) for arm in LEAD if arm in wanted)
+        yield from (("minutes", (name, method, options.seeds[0])) for method in TIMED)
 
 
 def main():

@@ -339,7 +339,7 @@ def work(task, options, stages=STAGES):
     stage, job = task
     torch.set_num_threads(options.threads)
     options.keep.mkdir(parents=True, exist_ok=True)
-    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage == 'iou' else 'whole'}.lock", "a") as handle, locked(handle): stages[stage](job, options)
+    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage == 'iou' else stage if stage == 'minutes' else 'whole'}.lock", "a") as handle, locked(handle): stages[stage](job, options)
     return f"{stage}: {', '.join(map(str, job))}"
 
 

@@ -15,7 +15,7 @@ import seed_b
 
 @pytest.fixture
 def small(options, monkeypatch):  # noqa: F811
-    for names in (race.CLASSICAL, race.PRETEXT, race.LEARNED):
+    for names in (race.CLASSICAL, race.PRETEXT, race.LEARNED, race.MIXED):
         for name, one in names.items(): monkeypatch.setitem(names, name, tiny(one))
     options.prefix, options.methods = "race", race.methods
     return options
@@ -32,6 +32,7 @@ def test_the_learned_begin_by_chance_and_the_others_with_their_own_order():
     assert all(type(arms[name].first).__name__ == "Random" and arms[name].assume == 0 for name in race.LEARNED)
     assert all(arms[name].first is None and arms[name].assume == 0 for name in race.CLASSICAL | race.PRETEXT)
     assert {name for name, arm in arms.items() if not arm.warm} == {"maxKL"}
+    assert all(type(arms[name].first).__name__ == "MSMR" and arms[name].assume == 1 for name in race.MIXED)
 
 
 @pytest.mark.parametrize("arm", race.methods(seed_b.LEARNERS["small"][0]))
@@ -49,9 +50,21 @@ def test_what_stands_beside_the_race_is_written_once(small):
         small.methods, small.prefix = race.methods, "race"
         for stage, job in (("groups", ("ksdd", 0)), ("ahead", ("ksdd", 0)), ("stops", ("ksdd", "SDR", 0)), ("picks", ("small world", 0)), ("iou", ("ksdd", "entropy", 0))): seed_b.work((stage, job), small, race.STAGES)
     groups, ahead, stops, picks, iou = (pd.read_csv(small.results / f"race_{name}.csv") for name in ("groups", "ahead", "stops", "picks", "iou"))
-    assert {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT, "SDR", "confidence", "random"} <= set(picks.method) and not picks.duplicated("key").any() and picks.asked.str.split().map(len).eq(8).all()
+    assert {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT, *race.MIXED, "SDR", "confidence", "random"} <= set(picks.method) and not picks.duplicated("key").any() and picks.asked.str.split().map(len).eq(8).all()
     assert groups.filter(like="group").sum(axis=1).eq(TRUTH.table.defective.sum()).all() and groups.score.tolist() == [*race.CLASSICAL, *race.PRETEXT]
-    assert set(ahead.method) == {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT} and (ahead.found <= ahead.left).all() and not ahead.duplicated("key").any()
+    assert set(ahead.method) == {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT, *race.MIXED} and (ahead.found <= ahead.left).all() and not ahead.duplicated("key").any()
     assert iou.percent.tolist() == [10, 20, 30, 60]
     assert stops["round"].tolist() == [1, 2, 3, 4, 5, 6] and (stops.parts_left + stops.asked.cumsum()).eq(40).all() and (stops.left + stops.found.cumsum()).eq(TRUTH.table.defective.sum()).all()
     assert stops.stability.notna().tolist() == [False, True, True, True, True, True] and stops.change.notna().tolist() == [False, True, True, True, True, False]
+
+
+def test_a_round_is_asked_once_more_only_to_be_timed(small):
+    for method in ("SDR", "CoreSet"):
+        small.methods, small.prefix = (seed_b.arms, "seed_b") if method == "SDR" else (race.methods, "race")
+        seed_b.work(("found", ("ksdd", method, 0)), small, race.STAGES)
+        before = sorted(small.keep.rglob("*.safetensors"))
+        small.methods, small.prefix = race.methods, "race"
+        for _ in range(2): seed_b.work(("minutes", ("ksdd", method, 0)), small, race.STAGES)
+        assert sorted(small.keep.rglob("*.safetensors")) == before
+    table = pd.read_csv(small.results / "race_minutes.csv")
+    assert table.method.tolist() == ["SDR", "CoreSet"] and (table.seconds > 0).all() and table.same.eq(table.asked).all()
