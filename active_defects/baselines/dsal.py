@@ -19,7 +19,7 @@ from ..strategies.strategy import State
 # %% ../../nbs/635_baselines.dsal.ipynb #0190cc2e
 @dataclass(frozen=True)
 class DSAL:
-    "Least agreement of a segmenter's three drawings [Zhao et al. 2021, eq. 6; SPEC 4]."
+    "Least agreement of a segmenter's three drawings [Zhao et al. 2021, eq. 6]."
     pointwise = nested = True
     needs = ("agreement",)
 
@@ -54,7 +54,7 @@ def weak_ids(
     bins: int = 10, # of equal width; the parts in the last one are certain
     seed: int = 0, # breaks ties
 ) -> pd.Index: # ids, the most agreement first
-    "Certain parts on which all drawings agree [Zhao et al. 2021, §III-D; SPEC 4]."
+    "Certain parts on which all drawings agree [Zhao et al. 2021, §III-D]."
     if not agreed.index.equals(certain.index): raise ValueError("agreement and certainty are about different parts; give both the same index")
     chance = tie_break(agreed.index, seed)
     by_certainty = certain.index[np.lexsort([chance, -certain])]

@@ -24,7 +24,7 @@ def divergence(
     yes: np.ndarray, # parts of it that experts said yes to, (B,)
     asked: np.ndarray, # parts of it that experts were asked about, (B,); 0: the model's own rounded opinion counts as one answer
 ) -> np.ndarray: # nats, (B,), >= 0
-    "KL(model ‖ experts) of each bucket, both kept away from certainty [Biegel et al. 2021; SPEC 4]."
+    "KL(model ‖ experts) of each bucket, both kept away from certainty [Biegel et al. 2021]."
     p = np.clip(np.asarray(model, float), 1e-5, 1 - 1e-5)
     asked = np.asarray(asked, float)
     n, yes = np.maximum(asked, 1), np.where(asked > 0, np.asarray(yes, float), np.round(p))

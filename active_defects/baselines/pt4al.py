@@ -18,7 +18,7 @@ from ..strategies.strategy import State
 # %% ../../nbs/610_baselines.pt4al.ipynb #b445a24e
 @dataclass(frozen=True)
 class PT4AL:
-    "Hardest pretext loss first [Yi et al. 2022, Algorithm 1; SPEC 4]."
+    "Hardest pretext loss first [Yi et al. 2022, Algorithm 1]."
     learner: PretextLearner = PretextLearner() # the riddle and its network
     batches: int | None = None # the sorted pool is cut into this many, one for each round, and the segmenter chooses inside; None: walk down the list, as in seed B
 

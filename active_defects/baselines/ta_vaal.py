@@ -18,7 +18,7 @@ from ..strategies.strategy import State, prediction_key
 # %% ../../nbs/622_baselines.ta_vaal.ipynb #3b5ed1d6
 @dataclass(frozen=True)
 class TAVAAL:
-    "VAAL with the segmenter's expected loss as one more number [Kim et al. 2021, §3; SPEC 4]."
+    "VAAL with the segmenter's expected loss as one more number [Kim et al. 2021, §3]."
     learner: AdversarialLearner = AdversarialLearner(ranked=True, describes=1, cost="mean") # autoencoder and judge, trained anew each round
     pointwise = nested = True
     needs = ("loss",)

@@ -19,7 +19,7 @@ from ..strategies.strategy import State
 # %% ../../nbs/670_baselines.teacher_student.ipynb #bbc0dd98
 @dataclass(frozen=True)
 class TeacherStudent:
-    "Doubt of the teacher times disagreement of the student, by ranks [after Wang et al. 2023; SPEC 4]."
+    "Doubt of the teacher times disagreement of the student, by ranks [after Wang et al. 2023]."
     disagreement: str = "dice" # [design] "dice": one minus the overlap of both maps; "squared": mean squared difference
     decay: float = 0.999 # [design] of the teacher that `equip` lets follow, in [0, 1)
     pointwise = False

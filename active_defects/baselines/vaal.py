@@ -18,7 +18,7 @@ from ..strategies.strategy import State
 # %% ../../nbs/620_baselines.vaal.ipynb #3dc8deb2
 @dataclass(frozen=True)
 class VAAL:
-    "Least like the labeled parts, by an adversarial judge [Sinha et al. 2019, Algorithm 2; SPEC 4]."
+    "Least like the labeled parts, by an adversarial judge [Sinha et al. 2019, Algorithm 2]."
     learner: AdversarialLearner = AdversarialLearner() # autoencoder and judge, trained anew each round
     pointwise = nested = True
 

@@ -130,7 +130,7 @@ def relight(
     contrast: float = 0.2, # [design] largest relative change of contrast, in [0, 1); 0: none
     color: float = 0.1, # [design] largest relative change of each channel of a color image, in [0, 1); 0: all channels alike; one channel is never asked
 ) -> Tensor: # (N, C, H, W) in [0, 1]
-    "Random brightness, contrast and, where there is any, color; one draw per image [SPEC 3.6]."
+    "Random brightness, contrast and, where there is any, color; one draw per image."
     for name, most in dict(contrast=contrast, color=color).items():
         if not 0 <= most < 1: raise ValueError(f"{name} must lie in [0, 1), got {most}")
     shift, spread = ((torch.rand(2, len(images), 1, 1, 1, generator=generator) * 2 - 1) * torch.tensor([brightness, contrast]).view(2, 1, 1, 1, 1)).to(images.device)

@@ -92,7 +92,7 @@ def map_disagreement(
     how: str = "dice", # [design] "dice": one minus the overlap; "squared": mean squared difference
     smooth: float = 1.0, # [design] ε of the overlap, pixels; two empty maps agree
 ) -> np.ndarray: # (N,), in [0, 1]
-    "How far two maps of each part differ [after Wang et al. 2023; SPEC 4]."
+    "How far two maps of each part differ [after Wang et al. 2023]."
     s, t = (require_probability(np.asarray(m)).reshape(len(m), -1) for m in (student, teacher))
     if s.shape != t.shape: raise ValueError(f"maps of {np.shape(student)} cannot be compared with maps of {np.shape(teacher)}; give two maps of each part")
     if how == "squared": return ((s - t) ** 2).mean(axis=1, dtype=float)

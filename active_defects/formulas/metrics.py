@@ -137,7 +137,7 @@ def found_by_group(
     groups: int = 10, # number of groups, as equal as `np.array_split` makes them: the first ones may hold one part more
     seed: int = 0, # settles ties by a hash, so that names and positions cannot help
 ) -> pd.Series: # number of defects, int; index: group, from 1 (the most suspect parts) to `groups`
-    "Defects in each of the equal groups of a ranking [Li et al. 2023, Figs. 9 and 12; SPEC 3.11]."
+    "Defects in each of the equal groups of a ranking [Li et al. 2023, Figs. 9 and 12]."
     if not 1 <= groups <= len(defective): raise ValueError(f"{len(defective)} parts cannot be cut into {groups} groups; use 1 to {len(defective)}")
     order = ranked(_by_id(defective, scores), seed)
     found = pd.Series(_truth(defective), defective.index)[order].to_numpy()

@@ -16,7 +16,7 @@ def pixel_weights(
     power: float = 2.0, # p: how fast the weight falls towards the border, >= 0
     per_component: bool = True, # [design] each defect has an innermost pixel of its own; False: one for the whole mask (release of April 2021)
 ) -> np.ndarray: # weights, (H, W) float64, > 0: 1 outside of defects, up to `most` inside
-    "Weights by the distance to the nearest good pixel [Božič et al. 2021, mixed supervision, §3.3; SPEC 1.5]."
+    "Weights by the distance to the nearest good pixel [Božič et al. 2021, mixed supervision, §3.3]."
     if not (0 < most < np.inf and 0 <= power < np.inf): raise ValueError(f"a weight is above 0 and a power at least 0, both finite, got most={most} and power={power}")
     inside = _inside(mask)
     if inside.all() or not inside.any(): return np.where(inside, float(most), 1.0)

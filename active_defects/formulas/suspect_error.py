@@ -47,7 +47,7 @@ def order_with_ties(
     errors: np.ndarray, # from `suspect_errors`, shape (N,), >= 0
     first: np.ndarray, # score of the initial stage, shape (N,), finite and >= 0 where `errors` is 0, not looked at elsewhere
 ) -> np.ndarray: # shape (N,); `errors` where positive, else in [-1, 0)
-    "One number that sorts by `errors`, and by `first` among those whose error is zero [SPEC B9]."
+    "One number that sorts by `errors`, and by `first` among those whose error is zero; the paper leaves ties open."
     errors, first = np.asarray(errors, float), np.asarray(first, float)
     if errors.shape != first.shape: raise ValueError(f"{errors.shape} errors and {first.shape} first scores; give one of each per image")
     if not (errors >= 0).all(): raise ValueError(f"errors are mean squares, so none is negative or missing; the smallest here is {errors.min()}")

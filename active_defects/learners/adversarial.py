@@ -29,7 +29,7 @@ SIDE = 32 # pixels: the pictures of this autoencoder
 # %% ../../nbs/494_learners.adversarial.ipynb #54b5bf79
 @dataclass(frozen=True)
 class AdversarialLearner:
-    "An autoencoder and a judge of labeled and unlabeled parts; the defaults are the small form of VAAL [Sinha et al. 2019; SPEC 4]."
+    "An autoencoder and a judge of labeled and unlabeled parts; the defaults are the small form of VAAL [Sinha et al. 2019]."
     ranked: bool = False # TA-VAAL: decoder and judge also see what loss the segmenter expects
     describes: int = 2 # turns of the autoencoder for one of the judge; 1 in TA-VAAL
     cost: str = "sum" # of the clouds, over pictures and numbers: "sum" as in VAAL, "mean" as in TA-VAAL

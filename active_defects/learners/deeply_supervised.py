@@ -26,7 +26,7 @@ from ..models.unet import check_side
 # %% ../../nbs/496_learners.deeply_supervised.ipynb #4688919b
 @dataclass(frozen=True)
 class DeeplySupervised:
-    "DSAL's U-Net on strong labels [Zhao et al. 2021; SPEC 4]."
+    "DSAL's U-Net on strong labels [Zhao et al. 2021]."
     learner: UNetLearner = UNetLearner() # S: its size, width (1: 32…512), light, balance and schedule
     weights: tuple[float, float, float] = (0.6, 0.3, 0.1) # of the losses of the output, the quarter-size and the half-size drawing
     dropout: float = 0.5 # share of the coarsest numbers dropped while learning, in [0, 1)

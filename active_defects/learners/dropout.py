@@ -156,5 +156,5 @@ def halfway(
 def of_maps(
     members: np.ndarray, # maps of M judges, (M, N, h, w)
 ) -> tuple[np.ndarray, np.ndarray]: # BALD in nats (N,), variance (N,)
-    "Disagreement of each pixel, mean over the pixels [SPEC 4]."
+    "Disagreement of each pixel, mean over the pixels."
     return bald(members).mean(axis=(1, 2), dtype=float), variance(members).mean(axis=(1, 2), dtype=float)

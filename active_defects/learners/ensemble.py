@@ -127,7 +127,7 @@ def of_pieces(
     maps: np.ndarray, # maps of M members, (M, N, h, w), in [0, 1]
     block: int = 2 ** 22, # numbers that are worked on at a time
 ) -> tuple[np.ndarray, np.ndarray]: # BALD in nats (N,), variance (N,)
-    "Disagreement of each pixel, mean over the pixels, some parts at a time [SPEC 4]."
+    "Disagreement of each pixel, mean over the pixels, some parts at a time."
     doubt, spread, step = np.zeros(maps.shape[1]), np.zeros(maps.shape[1]), max(1, block // max(1, maps[:, :1].size))
     for at in range(0, maps.shape[1], step):
         piece = maps[:, at:at + step]

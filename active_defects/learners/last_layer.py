@@ -84,7 +84,7 @@ def of_pixels(
     p: np.ndarray, # probabilities, (n, h, w)
     fine: np.ndarray, # what the last layer sees, (n, D, h, w)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]: # gradient (n, D + 1), expected length (n,), length of the entropy's gradient (n,)
-    "Means over the pixels [SPEC 4: BADGE, gradient norm]."
+    "Means over the pixels, one row per part."
     h, flat = fine.reshape(*fine.shape[:2], -1).transpose(0, 2, 1), p.reshape(len(p), -1)
     lengths = np.sqrt(np.einsum("npd,npd->np", h, h) + 1)
     return decision_gradient(flat, h).astype(np.float32), expected_length(flat, lengths).mean(axis=1), entropy_length(flat, lengths).mean(axis=1)

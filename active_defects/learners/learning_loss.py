@@ -35,7 +35,7 @@ def dated_rows(
 # %% ../../nbs/492_learners.learning_loss.ipynb #78b1cb86
 @dataclass(frozen=True)
 class WithLoss:
-    "S and a head that guesses its loss, trained together [Yoo & Kweon 2019, §3; SPEC 4]."
+    "S and a head that guesses its loss, trained together [Yoo & Kweon 2019, §3]."
     learner: UNetLearner = UNetLearner() # S: its size, width, light, balance and schedule
     ranking: str = "margin" # how pairs are compared: "margin" [Yoo & Kweon 2019], or "chance", the cross-entropy of TA-VAAL
     margin: float = 1.0 # ξ, for "margin": by how much the worse image of a pair shall be above the other

@@ -28,7 +28,7 @@ TASKS = ("rotation", "jigsaw", "colorization") # whatever a picture can be asked
 # %% ../../nbs/490_learners.pretext.ipynb #46a48e80
 @dataclass(frozen=True)
 class PretextLearner:
-    "A network that solves one riddle about the pool's pictures [Yi et al. 2022, §3.1; SPEC 4]."
+    "A network that solves one riddle about the pool's pictures [Yi et al. 2022, §3.1]."
     task: str = "rotation" # "rotation", "jigsaw" or "colorization"
     size: int = 64 # side that images are resized to, a multiple of 16, at least 32, pixels; for the jigsaw the next multiple of 48
     width: float = 0.25 # factor on all widths; 1 is that of S

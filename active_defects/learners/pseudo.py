@@ -24,7 +24,7 @@ from .shelf import Shelf, keep, kept, model_key
 # %% ../../nbs/470_learners.pseudo.ipynb #11283591
 @dataclass(frozen=True)
 class PseudoMasks:
-    "Learn, guess masks for parts like those that have one, and learn again [Belharbi et al. 2021; SPEC 4]."
+    "Learn, guess masks for parts like those that have one, and learn again [Belharbi et al. 2021]."
     learner: object # gives maps and features, and heeds the column `trust` of the labels, as SegDecLearner does
     trust: float = 0.1 # weight of a guessed mask beside a drawn one, in (0, 1]; that of the reference's code
     neighbors: int = 40 # how many of the nearest parts each drawn mask may vouch for, >= 1; that of the reference's code

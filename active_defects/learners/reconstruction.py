@@ -48,7 +48,7 @@ def mirrored(
 # %% ../../nbs/430_learners.reconstruction.ipynb #754ccacd
 @dataclass(frozen=True)
 class ReconstructionLearner:
-    "M: a dilated U-Net that fills in hidden patches; the defaults are the small form [seed B, §3.2; SPEC 3.1–3.3]."
+    "M: a dilated U-Net that fills in hidden patches; the defaults are the small form [seed B, §3.2]."
     size: int = 64 # side that images are resized to, a multiple of 16, at least 32, pixels
     width: float = 0.25 # factor on all widths; 1 is the paper's
     channels: int = 1 # 1: gray, 3: color

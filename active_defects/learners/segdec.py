@@ -68,7 +68,7 @@ def official(
     masks: bool = True, # False: the setting for N = 0
     defective: int = 300, # STEEL only: defective training parts, 300, 750, 1000, 1500 or 3000, which settle its epochs
 ) -> object: # a learner of full width
-    "The official scripts' settings [SPEC 1.7]; `hard_label`, and `stop` for N = 0, stay ours."
+    "The official scripts' settings; `hard_label`, and `stop` for N = 0, stay ours."
     if data not in OFFICIAL: raise ValueError(f"the paper has settings for {', '.join(OFFICIAL)}, not for {data!r}")
     size, channels, dilate, epochs, rate, delta, batch, power, most = OFFICIAL[data]
     if data == "KSDD" and not masks: rate, delta = 0.01, 1.0
@@ -90,7 +90,7 @@ def check_settings(
 # %% ../../nbs/450_learners.segdec.ipynb #96a72aa5
 @dataclass(frozen=True)
 class SegDecLearner:
-    "SegDecNet on any mixture of weak and strong labels; the defaults are the small form [Božič et al. 2021; SPEC 1.7]."
+    "SegDecNet on any mixture of weak and strong labels; the defaults are the small form [Božič et al. 2021]."
     size: int | tuple[int, int] = (128, 96) # side, or (height, width), that images are resized to, multiples of 8, pixels
     width: float = 0.25 # factor on the backbone's widths; 1 is the paper's
     kernel: int = 7 # side of the backbone's last kernel, odd, cells of 8 × 8 pixels; 15 is the paper's, for larger pictures

@@ -37,7 +37,7 @@ def balanced(
 # %% ../../nbs/440_learners.segmenter.ipynb #969585bc
 @dataclass(frozen=True)
 class UNetLearner:
-    "S: a plain U-Net on strong labels; the defaults are the small form [seed B, §3.3; SPEC 3.6]."
+    "S: a plain U-Net on strong labels; the defaults are the small form [seed B, §3.3]."
     size: int = 64 # side that images are resized to, a multiple of 16, at least 32, pixels
     width: float = 0.25 # factor on all widths; 1 is the paper's
     channels: int = 1 # 1: gray, 3: color

@@ -32,7 +32,7 @@ def normal_ids(
     labels: Labels, # answers, and parts assumed good, whose annotator is "assumed"
     least: int = 5, # so many are wanted
 ) -> list[str]: # sorted; fewer than `least` where no more are known
-    "Good parts that people saw, X_LN; where these are too few, also those assumed good, X_FN [seed B, §3.4; SPEC 3.7]."
+    "Good parts that people saw, X_LN; where these are too few, also those assumed good, X_FN [seed B, §3.4]."
     good = sorted(i for i in labels.strong_ids if not labels.table.defective[i])
     seen = [i for i in good if labels.table.annotator[i] != "assumed"]
     return seen if len(seen) >= least else good
@@ -64,7 +64,7 @@ def lessons(
 # %% ../../nbs/435_learners.supervised_reconstruction.ipynb #a6d27dea
 @dataclass(frozen=True)
 class SupervisedReconstructionLearner:
-    "G: M's network, taught with masks to remove defects; the defaults are the small form [seed B, §3.4; SPEC 3.7]."
+    "G: M's network, taught with masks to remove defects; the defaults are the small form [seed B, §3.4]."
     form: ReconstructionLearner = ReconstructionLearner() # form of the network: its size, width, channels, dilation and skips are used; those of M if M is what it starts from
     normals: int = 5 # B: good parts that make one normal image, >= 1 [design: 5; the paper does not say]
     good_inputs: bool = False # [design] False: defective parts only are inputs, as in the text; True: the good parts too, with empty masks, as in Algorithm 1

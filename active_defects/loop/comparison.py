@@ -32,7 +32,7 @@ def curves(
     metric: str = "ap", # column of `rows`
     by: Iterable[str] = ("method", "k", "n"), # columns of `choices` that make one point; the rest are repeats
 ) -> pd.DataFrame: # one row per point: the columns of `by`, mean, std (ddof 1), count (repeats that have a row)
-    "Mean and spread of a metric over the repeats [SPEC 2.7]."
+    "Mean and spread of a metric over the repeats."
     value = rows.reset_index().drop_duplicates("key", keep="last").set_index("key")[metric]
     known = choices.assign(value=choices.key.map(value)).dropna(subset="value")
     if not len(known): raise ValueError(f"none of the {len(choices)} choices has a row yet; run the plan first, or look whether the two tables belong together")

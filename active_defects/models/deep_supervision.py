@@ -31,7 +31,7 @@ def two_convolutions(
 
 # %% ../../nbs/355_models.deep_supervision.ipynb #91981e87
 class DeeplySupervisedUNet(nn.Module):
-    "A U-Net with two side outputs [Zhao et al. 2021, Fig. 2; SPEC 4]."
+    "A U-Net with two side outputs [Zhao et al. 2021, Fig. 2]."
     def __init__(
         self,
         channels: int = 1, # channels of the image
@@ -74,7 +74,7 @@ def deep_loss(
     kind: str = "segmentation", # [design] "segmentation": S's loss; "dice": 1 − overlap with s = 1, as in DSAL
     smooth: float = 1e-5, # s of the Dice loss in S's loss
 ) -> Tensor: # scalar, >= 0
-    "Weighted sum of three losses [Zhao et al. 2021, §III-B; SPEC 4]."
+    "Weighted sum of three losses [Zhao et al. 2021, §III-B]."
     if kind not in ("segmentation", "dice"): raise ValueError(f"kind must be 'segmentation' or 'dice', got {kind!r}")
     one = (lambda z: segmentation_loss(z, masks, smooth)) if kind == "segmentation" else (lambda z: dice_loss(z.float().sigmoid(), masks, 1.0))
     return sum(weight * one(logits[:, k:k + 1]) for k, weight in enumerate(weights))
@@ -84,7 +84,7 @@ def agreement(
     p: Tensor, # probabilities of the three drawings, (n, 3, H, W), in [0, 1]
     threshold: float = 0.5, # a pixel is drawn from this probability on
 ) -> Tensor: # m, (n,), in (0, 1]
-    "How far the side outputs draw what the output draws [Zhao et al. 2021, eq. 6; SPEC 4]."
+    "How far the side outputs draw what the output draws [Zhao et al. 2021, eq. 6]."
     drawn = (p >= threshold).float()
     output, sides = drawn[:, :1], drawn[:, 1:]
     overlap = (2 * (output * sides).sum(dim=(2, 3)) + 1) / (output.sum(dim=(2, 3)) + sides.sum(dim=(2, 3)) + 1)

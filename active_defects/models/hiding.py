@@ -16,11 +16,11 @@ from torch import Tensor
 def random_patches(
     count: int, # images, N >= 1
     size: tuple[int, int], # (H, W) in pixels, each a multiple of `patch`
-    patch: int, # side of a patch in pixels; side/16 by default elsewhere [SPEC 3.1]
+    patch: int, # side of a patch in pixels; side/16 by default elsewhere
     ratio: float = 0.75, # share of the patches to hide, in (0, 1)
     generator: torch.Generator | None = None, # source of randomness on the CPU; one generator, one sequence of masks
 ) -> Tensor: # bool, (N, 1, H, W); True where hidden; exactly ceil(ratio · patches) patches in each image
-    "A fresh random mask for every image [seed B, §3.1; SPEC 3.1]."
+    "A fresh random mask for every image [seed B, §3.1]."
     if not 0 < ratio < 1: raise ValueError(f"ratio must lie between 0 and 1, got {ratio}")
     rows, columns = size[0] // patch, size[1] // patch
     if (rows * patch, columns * patch) != tuple(size): raise ValueError(f"an image of {tuple(size)} has no whole number of {patch}-pixel patches; resize it")

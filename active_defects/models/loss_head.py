@@ -27,7 +27,7 @@ def margin_ranking(
     losses: Tensor, # true losses, (n,); no gradient goes through them
     margin: float = 1.0, # ξ: by how much the worse one shall be above the other
 ) -> Tensor: # scalar, >= 0; 0 for a single image
-    "Mean of max(0, ξ − s·(l̂_i − l̂_j)), s = +1 where i is the worse one, else −1 [Yoo & Kweon 2019, eq. 2; SPEC 4]."
+    "Mean of max(0, ξ − s·(l̂_i − l̂_j)), s = +1 where i is the worse one, else −1 [Yoo & Kweon 2019, eq. 2]."
     (a, b), (x, y) = pairs(guessed), pairs(losses.detach())
     return F.relu(margin - torch.where(x > y, 1.0, -1.0) * (a - b)).sum() / max(1, len(a))
 
@@ -36,7 +36,7 @@ def chance_ranking(
     guessed: Tensor, # guessed losses, (n,)
     losses: Tensor, # true losses, (n,); no gradient goes through them
 ) -> Tensor: # scalar, >= 0; 0 for a single image
-    "Mean cross-entropy of σ(l̂_i − l̂_j) against [l_i > l_j] [Kim et al. 2021, §3.2; SPEC 4]."
+    "Mean cross-entropy of σ(l̂_i − l̂_j) against [l_i > l_j] [Kim et al. 2021, §3.2]."
     (a, b), (x, y) = pairs(guessed), pairs(losses.detach())
     return F.binary_cross_entropy_with_logits(a - b, (x > y).to(a.dtype), reduction="sum") / max(1, len(a))
 

@@ -15,7 +15,7 @@ def dice_loss(
     masks: Tensor, # true masks, (N, 1, H, W), in [0, 1]
     smooth: float = 1e-5, # s, >= 0; decides images without any defect
 ) -> Tensor: # scalar in [0, 1]
-    "One minus the overlap of prediction and mask, averaged over the images [seed B, eq. 4; SPEC 3.6]."
+    "One minus the overlap of prediction and mask, averaged over the images [seed B, eq. 4]."
     if p.shape != masks.shape: raise ValueError(f"predictions are {tuple(p.shape)}, masks {tuple(masks.shape)}; they must agree")
     both = (p * masks).sum(dim=(1, 2, 3))
     either = p.sum(dim=(1, 2, 3)) + masks.sum(dim=(1, 2, 3))

@@ -14,7 +14,7 @@ from torch import Tensor
 def reduce_by_eight(
     maps: Tensor, # masks or weights at the size of the image, (N, 1, H, W); H and W > 8
 ) -> Tensor: # (N, 1, floor((H - 1) / 8) + 1, …): means over 17 × 17 pixels around every eighth
-    "What a cell of the network's output is compared with [SPEC 1.1, step 4]."
+    "What a cell of the network's output is compared with."
     if min(maps.shape[2:]) <= 8: raise ValueError(f"maps of {tuple(maps.shape[2:])} pixels are too small to be mirrored at their border; give more than 8 rows and columns")
     return F.avg_pool2d(F.pad(maps, (8, 8, 8, 8), mode="reflect"), 17, 8)
 
@@ -24,7 +24,7 @@ def segmentation_losses(
     masks: Tensor, # reduced masks, (N, 1, h, w), in [0, 1]
     weights: Tensor, # reduced pixel weights, (N, 1, h, w), > 0
 ) -> Tensor: # mean over the cells of each image, (N,); not divided by the weights
-    "Weighted cross-entropy of each image's map [Božič et al. 2021, mixed supervision, §3.3; SPEC 1.4]."
+    "Weighted cross-entropy of each image's map [Božič et al. 2021, mixed supervision, §3.3]."
     if not logits.shape == masks.shape == weights.shape: raise ValueError(f"maps are {tuple(logits.shape)}, masks {tuple(masks.shape)}, weights {tuple(weights.shape)}; they must agree")
     return (weights * F.binary_cross_entropy_with_logits(logits.float() if logits.dtype == torch.bfloat16 else logits, masks, reduction="none")).mean(dim=(1, 2, 3))
 
@@ -46,7 +46,7 @@ def mixed_losses(
     balance: Tensor | float | None = None, # λ, one or (N,), in [0, 1]; None: no balancing, both losses count in full
     delta: float = 1.0, # δ: weight of the decision, >= 0
 ) -> Tensor: # total loss of each image, (N,)
-    "λ γ L_seg + (1 − λ) δ L_cls [Božič et al. 2021, mixed supervision, eq. 1–3; SPEC 1.4]."
+    "λ γ L_seg + (1 − λ) δ L_cls [Božič et al. 2021, mixed supervision, eq. 1–3]."
     if not decision.shape == verdicts.shape == maps.shape == known.shape: raise ValueError(f"one number per image: decisions {tuple(decision.shape)}, verdicts {tuple(verdicts.shape)}, maps {tuple(maps.shape)}, known {tuple(known.shape)}")
     whether = F.binary_cross_entropy_with_logits(decision.float() if decision.dtype == torch.bfloat16 else decision, verdicts, reduction="none")
     if balance is None: return known * maps + delta * whether

@@ -13,7 +13,7 @@ from .large_kernel import LargeConv2d
 
 # %% ../../nbs/315_models.segdecnet.ipynb #7ff19bb8
 class FeatureNorm(nn.Module):
-    "Each channel of each image: minus its mean, over the square root of its standard deviation [SPEC 1.2, Q2]."
+    "Each channel of each image: minus its mean, over the square root of its standard deviation."
     def __init__(
         self,
         channels: int, # of the maps, >= 1
@@ -57,7 +57,7 @@ def norm_block(
     width: int, # going out
     kernel: int = 5, # side of the kernel, odd, pixels
 ) -> list[nn.Module]: # (N, channels, H, W) -> (N, width, H, W)
-    "Convolution without bias, FeatureNorm, rectifier: CB of SPEC 1.2."
+    "Convolution without bias, FeatureNorm, rectifier: the block that all its stages are made of."
     if kernel % 2 == 0: raise ValueError(f"the kernel has a middle, so its side is odd, got {kernel}; take {kernel + 1}")
     convolution = LargeConv2d(channels, width, kernel) if kernel > 5 else nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False)
     nn.init.xavier_normal_(convolution.weight)
@@ -68,7 +68,7 @@ def _stage(widths: list[int]) -> list[nn.Module]:
 
 # %% ../../nbs/315_models.segdecnet.ipynb #b75e6988
 class SegDecNet(nn.Module):
-    "Segmentation at an eighth of the size, and a decision that looks at its features [Božič et al. 2021; SPEC 1.2]."
+    "Segmentation at an eighth of the size, and a decision that looks at its features [Božič et al. 2021]."
     def __init__(
         self,
         channels: int = 3, # of the image: 1 gray, 3 color
@@ -116,6 +116,6 @@ def check_size(
     height: int, # of the images, pixels
     width: int, # of the images, pixels
 ) -> None:
-    "Raise `ValueError` for sides that the network cannot halve six times, down to at least two pixels [SPEC 1.2]."
+    "Raise `ValueError` for sides that the network cannot halve six times, down to at least two pixels."
     if (height // 64) * (width // 64) < 2: raise ValueError(f"{height} × {width} is too small: the last norm needs two pixels; give at least 64 × 128")
     if height % 8 or width % 8: raise ValueError(f"sides must be multiples of 8, got {height} × {width}; resize to {-(-height // 8) * 8} × {-(-width // 8) * 8}")

@@ -57,10 +57,10 @@ class UNet(nn.Module):
 def dilated_unet(
     channels: int = 1, # channels of the image, and of the reconstruction
     width: float = 1.0, # factor on all widths; 1 is seed B's, 0.25 for small machines
-    dilation: int = 2, # rate of the dilated convolutions; the paper leaves it open [SPEC 3.2]
+    dilation: int = 2, # rate of the dilated convolutions; the paper leaves it open
     skips: bool = True, # skip connections, optional in the paper
 ) -> UNet: # (N, channels, H, W) -> (N, channels, H, W), linear output
-    "The reconstruction network of M and G [seed B, Fig. 4; SPEC 3.2]."
+    "The reconstruction network of M and G [seed B, Fig. 4]."
     table = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
     return UNet([(max(1, round(w * width)), n) for w, n in table], channels, channels, dilation, skips)
 
@@ -68,7 +68,7 @@ def plain_unet(
     channels: int = 1, # channels of the image
     width: float = 1.0, # factor on all widths; 1 is 64…1024, 0.25 for small machines
 ) -> UNet: # (N, channels, H, W) -> (N, 1, H, W), logits
-    "The segmentation network S [Ronneberger et al. 2015; SPEC 3.6]."
+    "The segmentation network S [Ronneberger et al. 2015]."
     return UNet([(max(1, round(64 * 2 ** k * width)), 2) for k in range(5)], channels)
 
 # %% ../../nbs/310_models.unet.ipynb #6bbb374e

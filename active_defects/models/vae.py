@@ -25,7 +25,7 @@ def cloud_cost(
 
 # %% ../../nbs/350_models.vae.ipynb #8aea7f70
 class VAE(nn.Module):
-    "Pictures of 32 × 32 to clouds and back [Sinha et al. 2019, app.; SPEC 4]."
+    "Pictures of 32 × 32 to clouds and back [Sinha et al. 2019, app.]."
     def __init__(
         self,
         channels: int = 1, # channels of the image

@@ -29,8 +29,8 @@ class MSMR:
     place: float = 0.5 # power of the error typical for a place to divide by, in [0, 1]; for "patches"
     image: float = 0.5 # power of the image's own mean error to divide by, in [0, 1]; for "patches"
     side: str = "both" # "dark": only pixels darker than guessed count; "bright": only brighter ones; for "patches"
-    across: int = 4 # blocks along each side; Z = across ** 2, open in the paper [SPEC B2]; for "blocks"
-    region: str = "block" # where errors count: the hidden "block", the "full" image, the "visible" rest [SPEC B1]; for "blocks"
+    across: int = 4 # blocks along each side; Z = across ** 2, open in the paper; for "blocks"
+    region: str = "block" # where errors count: the hidden "block", the "full" image, the "visible" rest, open in the paper; for "blocks"
     pointwise = nested = suspicion = True
 
     @classmethod

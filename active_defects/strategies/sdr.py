@@ -83,7 +83,7 @@ log = logging.getLogger("active_defects")
 
 @dataclass(frozen=True)
 class SDR:
-    "Suspected defect region reconstruction error [seed B, eqs. 8–9; SPEC 3.8]."
+    "Suspected defect region reconstruction error [seed B, eqs. 8–9]."
     learner: SupervisedReconstructionLearner | None = None # G; None: of the form of `msmr.learner`, whose weights it starts from
     msmr: MSMR = MSMR() # brings M and decides ties; the same as the loop's `first`
     threshold: float = 0.5 # a pixel is suspected from this probability on, in [0, 1]
