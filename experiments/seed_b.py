@@ -1,6 +1,6 @@
 """Seed B, measured: SID4DS from the cold start to almost all defects found, beside the scores it competes with.
 
-    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws sight iou hits] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--jobs 1] [--keep FOLDER] [--learner small|paper]
+    python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws sight iou hits] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--rounds 6] [--jobs 1] [--keep FOLDER] [--learner small|paper]
 
 Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again.
 Writes into nbs/results: seed_b_found.csv (one row per run and round), seed_b_kinds.csv (the same per kind of flaw), seed_b_groups.csv (defects in ten groups of the first ranking),
@@ -92,7 +92,7 @@ def parts(name, data):
 
 def origin(options, seconds):
     "Where and when."
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
     return dict(learner=options.learner, seconds=seconds, device=device, threads=torch.get_num_threads(), version=__version__, torch=torch.__version__, date=date.today().isoformat())
 
 
@@ -123,7 +123,7 @@ def found(job, options):
     pool, truth = parts(name, options.data)
     loop, arm_ = loop_of(options, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
     defective, kinds, done = truth.table.defective.astype(bool), truth.table.get("category"), set(read_rows(options.results / f"{options.prefix}_found.csv").key)
-    for number in range(1, arm_.rounds + 1):
+    for number in range(1, min(arm_.rounds, options.rounds) + 1):
         if len(loop.store.rounds) < number:
             start, before = time.perf_counter(), {file.name for file in loop.shelf.folder.glob("*")} if loop.shelf.folder.exists() else set()
             record = loop.ask()
@@ -351,6 +351,7 @@ def options_of(doc, stages, names, prefix, methods):
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--arms", nargs="+", choices=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=6, help="of each run of the stage found, at most; a later call goes on from there")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     parser.add_argument("--threads", type=int, default=None, help="of each run; the cores, shared out")
     parser.add_argument("--learner", choices=LEARNERS, default="small")

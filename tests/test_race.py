@@ -43,6 +43,16 @@ def test_every_method_finds_its_way_through_the_rounds(small, arm):
     assert table["round"].tolist() == [1, 2] and table.asked.tolist() == [6, 12] and table.method.eq(arm).all()
 
 
+def test_a_run_that_was_stopped_early_goes_on_where_it_was(small):
+    small.rounds = 2
+    seed_b.work(("found", ("ksdd", "entropy", 0)), small, race.STAGES)
+    begun = pd.read_csv(small.results / "race_found.csv")
+    small.rounds = 6
+    seed_b.work(("found", ("ksdd", "entropy", 0)), small, race.STAGES)
+    table = pd.read_csv(small.results / "race_found.csv")
+    assert begun["round"].tolist() == [1, 2] and table["round"].tolist() == [1, 2, 3, 4, 5, 6] and table[:2].equals(begun)
+
+
 def test_what_stands_beside_the_race_is_written_once(small):
     for _ in range(2):
         small.methods, small.prefix = seed_b.arms, "seed_b"
@@ -58,13 +68,8 @@ def test_what_stands_beside_the_race_is_written_once(small):
     assert stops.stability.notna().tolist() == [False, True, True, True, True, True] and stops.change.notna().tolist() == [False, True, True, True, True, False]
 
 
-def test_a_round_is_asked_once_more_only_to_be_timed(small):
-    for method in ("SDR", "CoreSet"):
-        small.methods, small.prefix = (seed_b.arms, "seed_b") if method == "SDR" else (race.methods, "race")
-        seed_b.work(("found", ("ksdd", method, 0)), small, race.STAGES)
-        before = sorted(small.keep.rglob("*.safetensors"))
-        small.methods, small.prefix = race.methods, "race"
-        for _ in range(2): seed_b.work(("minutes", ("ksdd", method, 0)), small, race.STAGES)
-        assert sorted(small.keep.rglob("*.safetensors")) == before
-    table = pd.read_csv(small.results / "race_minutes.csv")
-    assert table.method.tolist() == ["SDR", "CoreSet"] and (table.seconds > 0).all() and table.same.eq(table.asked).all()
+def test_a_round_of_the_rivals_is_timed_from_one_state(small):
+    for _ in range(2): seed_b.work(("minutes", ("ksdd", 0)), small, race.STAGES)
+    table = pd.read_csv(small.results / "race_minutes.csv").set_index("method")
+    assert table.index.tolist() == list(race.TIMED) and table.labels.eq(12).all() and table.asked.eq(6).all() and (table[["training", "choosing"]] >= 0).all(axis=None)
+    assert table.training[["SDR", "confidence", "entropy", "CoreSet"]].nunique() == 1 and (table.seconds - table.training - table.choosing).abs().max() < 0.11

@@ -23,7 +23,7 @@ def options(tmp_path, monkeypatch):
     monkeypatch.setitem(seed_b.LEARNERS, "trial", (small, tiny(s), tiny(SupervisedReconstructionLearner(small))))
     monkeypatch.setitem(seed_b.SETS, "ksdd", ("a small world", 6))
     monkeypatch.setattr(seed_b, "parts", lambda name, data: (POOL, TRUTH))
-    return SimpleNamespace(learner="trial", keep=tmp_path / "keep", results=tmp_path, data=None, progress=False, threads=1, prefix="seed_b", methods=seed_b.arms, arms=None)
+    return SimpleNamespace(learner="trial", keep=tmp_path / "keep", results=tmp_path, data=None, progress=False, threads=1, prefix="seed_b", methods=seed_b.arms, arms=None, rounds=6)
 
 
 @pytest.mark.parametrize("arm", seed_b.arms(ReconstructionLearner()))
