@@ -130,29 +130,27 @@ def picks(job, options):
 
 
 def minutes(job, options):
-    "Seconds of a third round, training and choosing, by each of the paper's rivals from one state: two tenths that chance chose are answered, S of the first is there, nothing is assumed [Table 3]."
+    "Seconds of a round, training and choosing, by each of the paper's rivals from one state: a tenth that chance chose is answered, nothing is assumed, and what is trained only once is there [Table 3]."
     name, seed = job
     pool, truth = seed_b.parts(name, options.data)
     done, spent = set(read_rows(options.results / "race_minutes.csv").key), {}
     m, s, g = (replace(learner, progress=options.progress) for learner in seed_b.LEARNERS[options.learner])
-    brief = replace(m, schedule=replace(m.schedule, epochs=1))  # a stable round trains neither M nor G, so that these only have to be there
+    brief = replace(m, schedule=replace(m.schedule, epochs=1))  # they are trained once and are no part of a round, so that they only have to be there
     known = seed_b.arms(brief, replace(g, schedule=replace(g.schedule, epochs=1))) | methods(brief)
     store, shelf = LabelStore(":memory:"), Shelf()
-    for _ in range(2):
-        by_chance = Loop(pool, store, s, Random(), batch=SETS[name][1], seed=seed)
-        by_chance.tell(asked := by_chance.ask(), TruthOracle(truth).annotate(asked.ids))
+    by_chance = Loop(pool, store, s, Random(), batch=SETS[name][1], seed=seed)
+    by_chance.tell(asked := by_chance.ask(), TruthOracle(truth).annotate(asked.asked))
     for method in TIMED:
         if (key := key_of(settings(options), name, seed, method)) in done: continue
         strategy = replace(known[method].then, ties="id") if method == "SDR" else known[method].then  # MSMR's scores, which settle ties, stand in the store of a real run
         loop = Loop(pool, store, s, strategy, batch=SETS[name][1], seed=seed, warm=True)
         loop.shelf = shelf
-        if method == "SDR": strategy.score(loop.state(1))
-        loop.model(1)
         start = time.perf_counter()
-        loop.model(2)
+        loop.model()
         spent.setdefault(repr(loop.learner), time.perf_counter() - start)
+        if method == "SDR": strategy.score(loop.state())
         start = time.perf_counter()
-        question = next_question(loop, 2)
+        question = next_question(loop, 1)
         choosing, training = time.perf_counter() - start, spent[repr(loop.learner)]
         add_row(options.results / "race_minutes.csv", dict(key=key, data=SETS[name][0], seed=seed, method=method, labels=len(store.latest()), asked=len(question.asked), training=round(training, 1), choosing=round(choosing, 1)) | origin(options, round(training + choosing, 1)))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 WATCHED = ("nbs", "active_defects", "_quarto.yml", "README.md", "pyproject.toml")
 NOTEBOOK_SECONDS = 180
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")  # tests of one file share what they build; each process computes in one thread
 
 
 def snapshot(root):
@@ -46,8 +47,8 @@ def notebooks_run(root):
 
 
 def tests_pass(root):
-    "Whether pytest passes."
-    return subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10"], cwd=root).returncode == 0
+    "Whether pytest passes, a file on each core at a time."
+    return subprocess.run([sys.executable, "-m", "pytest", "-q", "--durations=10", *PARALLEL], cwd=root).returncode == 0
 
 
 def main():

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_tests import PARALLEL
 
 HERE = Path(__file__).resolve().parent
 TESTS = """
@@ -24,7 +25,7 @@ def test_needs_something_else(): pytest.skip("for its own reason")
 WHOLE = "import pytest\npytest.importorskip('there_is_no_such_module')\n\n@pytest.mark.realdata\ndef test_a(): pass\n"
 
 
-def outcome(folder, must_run, data, text=TESTS):
+def outcome(folder, must_run, data, text=TESTS, how=()):
     "The last lines of pytest on a repository of its own."
     tests = folder / "repository" / "tests"
     tests.mkdir(parents=True)
@@ -35,7 +36,7 @@ def outcome(folder, must_run, data, text=TESTS):
         (folder / "shared" / "data").mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ACTIVE_DEFECTS", "PYTEST"))}
     environment |= {"ACTIVE_DEFECTS_MUST_RUN": must_run, "PATH": os.devnull}
-    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tests.parent, env=environment, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *how], cwd=tests.parent, env=environment, capture_output=True, text=True)
     return run.stdout
 
 
@@ -45,5 +46,10 @@ def test_skips_count_where_a_test_must_run(tmp_path, must_run, data, counts):
     assert counts in outcome(tmp_path, must_run, data)
 
 
-def test_a_file_that_skips_itself_counts_too(tmp_path):
-    assert "must run here, but was skipped as a whole" in outcome(tmp_path, "realdata", True, WHOLE)
+@pytest.mark.parametrize("how", [(), PARALLEL])
+def test_a_file_that_skips_itself_counts_too(tmp_path, how):
+    assert "must run here, but was skipped as a whole" in outcome(tmp_path, "realdata", True, WHOLE, how)
+
+
+def test_skips_count_in_parallel_too(tmp_path):
+    assert "1 failed, 1 passed, 2 skipped" in outcome(tmp_path, "realdata", True, how=PARALLEL)

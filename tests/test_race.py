@@ -71,5 +71,5 @@ def test_what_stands_beside_the_race_is_written_once(small):
 def test_a_round_of_the_rivals_is_timed_from_one_state(small):
     for _ in range(2): seed_b.work(("minutes", ("ksdd", 0)), small, race.STAGES)
     table = pd.read_csv(small.results / "race_minutes.csv").set_index("method")
-    assert table.index.tolist() == list(race.TIMED) and table.labels.eq(12).all() and table.asked.eq(6).all() and (table[["training", "choosing"]] >= 0).all(axis=None)
+    assert table.index.tolist() == list(race.TIMED) and table.labels.eq(6).all() and table.asked.eq(6).all() and (table[["training", "choosing"]] >= 0).all(axis=None)
     assert table.training[["SDR", "confidence", "entropy", "CoreSet"]].nunique() == 1 and (table.seconds - table.training - table.choosing).abs().max() < 0.11
