@@ -70,6 +70,8 @@ def cluster_middles(
     cluster, distance = np.empty(len(x), int), np.empty(len(x))
     cluster[order] = model.labels_
     distance[order] = np.linalg.norm(x[order] - model.cluster_centers_[model.labels_], axis=1)
-    middles = [members[distance[members].argmin()] for members in (np.flatnonzero(cluster == c) for c in range(model.n_clusters))]
+    middles = [members[_nearly_least(distance[members])] for members in (order[cluster[order] == c] for c in range(model.n_clusters))]
     size = np.bincount(cluster)[cluster[middles]]
     return np.array(middles, int)[np.lexsort((distance[middles], -size))], distance
+
+def _nearly_least(values): return np.flatnonzero(np.isclose(values, values.min(), rtol=1e-4, atol=0))[0]
