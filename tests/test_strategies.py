@@ -130,9 +130,9 @@ def check_pieces(strategy):
     whole = require_scores(strategy.score(state), state.candidates)
     for size in (1, 7, len(whole) - 1):
         pieces = require_scores(score_in_pieces(strategy, state, size=size), state.candidates)
-        np.testing.assert_allclose(pieces, whole, rtol=1e-5, atol=1e-8, err_msg=f"pieces of {size}")
+        np.testing.assert_allclose(pieces, whole, rtol=1e-5, err_msg=f"pieces of {size}")
     back = require_scores(strategy.score(state.piece(state.candidates[::-1])), state.candidates)
-    np.testing.assert_allclose(back, whole, rtol=1e-5, atol=1e-8, err_msg="reverse order")
+    np.testing.assert_allclose(back, whole, rtol=1e-5, err_msg="reverse order")
 
 
 def check_untouched(strategy):

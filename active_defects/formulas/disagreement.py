@@ -17,7 +17,7 @@ def bald(
     members: np.ndarray, # opinions of M judges, (M, …), in [0, 1]
 ) -> np.ndarray: # nats, (…), in [0, ln 2]
     "What an answer would tell about which judge is right: H(mean) − mean of H [Houlsby et al. 2011, eq. 2]."
-    members = require_members(members)
+    members = np.asarray(require_members(members), float) # two nearly equal numbers are subtracted where the judges agree; single precision would leave its rounding
     return np.maximum(entropy(members.mean(axis=0)) - entropy(members).mean(axis=0), 0)
 
 def variance(
