@@ -30,6 +30,7 @@ from active_defects.studio.panels import panels
 from active_defects.studio.report import html_table, manager_sentence, readable, report_page, tally_sections, write_report
 from active_defects.studio.tallies import annotator_table, group_table
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 ROOT = Path(__file__).resolve().parent.parent
 EVIL = '<script>window.pwned=1</script>"><img src=x onerror=window.pwned=1>'
@@ -286,12 +287,11 @@ def bomb(width, height, depth=1, color=0):
 
 
 @pytest.mark.parametrize("size", [(60_000, 60_000), (2 ** 31 - 1, 2 ** 31 - 1), (1, 2 ** 31 - 1)])
-def test_a_huge_mask_is_refused_before_it_is_unpacked(size):
-    start = time.monotonic()
+def test_a_huge_mask_is_refused_before_it_is_unpacked(size, monkeypatch):
+    monkeypatch.setattr(PngImageFile, "load", lambda self: pytest.fail("it was unpacked"))
     for read in (decode_mask, lambda png: PackedMasks({"p": png})["p"]):
         with pytest.raises(ValueError, match=f"limit_pixels={LIMIT_PIXELS:,}; raise `limit_pixels`") as error: read(bomb(*size))
         assert f"{size[0]} x {size[1]}" in str(error.value)
-    assert time.monotonic() - start < 1
 
 
 def test_the_limit_of_masks_can_be_raised(tmp_path, monkeypatch):

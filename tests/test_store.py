@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -24,6 +23,7 @@ from active_defects.data.store import SCHEMA, LabelStore
 from active_defects.learners.shelf import Shelf, load_weights, save_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from effort import calls
 from tiny import no_room
 
 MASK = np.eye(8, dtype=bool)
@@ -301,9 +301,8 @@ def test_taking_back_keeps_the_view_quick(tmp_path):
     store, ids = LabelStore(tmp_path / "parts.db"), [f"p{k}" for k in range(5000)]
     store.add(Labels.of(dict.fromkeys(ids, True), dict.fromkeys(ids, MASKS[0]), "ana"))
     store.add(Labels.of(dict.fromkeys(ids, False), annotator="ana"))
-    start = time.perf_counter()
     labels = store.latest()
-    assert time.perf_counter() - start < 0.5 and len(labels.masks) == 0 and len(labels.strong_ids) == 5000
+    assert calls(store.latest, store.db) < 30 * len(ids) and len(labels.masks) == 0 and len(labels.strong_ids) == 5000
 
 
 # ---- masks
@@ -440,7 +439,7 @@ def test_a_killed_painter_loses_at_most_the_stroke_under_the_hand(tmp_path):
 # ---- the size that the book promises
 
 def test_a_tenth_of_the_promise(tmp_path):
-    "1,000 painted masks of 512 × 512 in under 5 MB; ids and table without a look at them, one mask within 5 ms (the full size: experiments/bench_store.py)."
+    "1,000 painted masks of 512 × 512 in under 5 MB; ids and table without a look at them, one mask with little work (the full size, in seconds: experiments/bench_store.py)."
     rng, store = np.random.default_rng(0), LabelStore(tmp_path / "parts.db")
     y, x = np.mgrid[:512, :512]
     def painted():
@@ -452,9 +451,8 @@ def test_a_tenth_of_the_promise(tmp_path):
         ids = [f"line1/part{j:04d}" for j in range(k, k + 100)]
         store.add(Labels.of(dict.fromkeys(ids, True), {i: np.roll(plates[j % 40], j, 0) for j, i in enumerate(ids, k)}, annotator="ana"), round=k)
     assert sum(f.stat().st_size for f in tmp_path.iterdir() if not f.name.endswith(("-wal", "-shm"))) < 5e6
-    seconds = lambda job: min((lambda start: (job(), time.perf_counter() - start)[1])(time.perf_counter()) for _ in range(5))  # noqa: E731
     labels = store.latest()
-    assert seconds(lambda: store.latest().table) < 0.5 and seconds(lambda: labels.masks["line1/part0500"]) < 0.005
+    assert calls(lambda: store.latest().table, store.db) < 50_000 and calls(lambda: labels.masks["line1/part0500"], store.db) < 1000
 
 
 # ---- a full disk
