@@ -5,7 +5,8 @@
 SDR, S's own confidence, MSMR alone and chance run in seed_b.py, with the same learners, pools and batches; both commands share the folder --keep, and the page puts their rows side by side.
 Every method here begins as it was published: with parts chosen by chance, or with its own order where it needs no labels; the mixture, which is ours, begins with MSMR. The lead methods and the mixture run with all seeds, the others with the first one. What has a row is not done again.
 Writes into nbs/results: race_found.csv and race_kinds.csv (one row per run and round), race_ahead.csv (from the same labels: what each method would find next), race_groups.csv (defects in ten groups of first rankings),
-race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv (held-out groups), race_minutes.csv (a round of the paper's rivals from one state, in one process)."""
+race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv (held-out groups), race_minutes.csv (a round of the paper's rivals from one state, in one process).
+race_again.csv is what --stage found wrote on another processor, with --results and --keep elsewhere: runs that were then made anew, to see what rounding does."""
 import time
 from copy import copy
 from dataclasses import replace
