@@ -72,7 +72,7 @@ def run_of_seed_b(name, arm, seed, pool, options):
     theirs = copy(options)
     theirs.methods = seed_b.arms
     loop, _ = loop_of(theirs, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
-    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage found --arms {arm!r} first, its rounds are used here")
+    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage found --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
     return loop
 
 

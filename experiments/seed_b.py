@@ -2,7 +2,7 @@
 
     python experiments/seed_b.py [--data ../shared/data] [--stage found next groups losses draws sight iou hits] [--sets ksdd tiles] [--arms SDR …] [--seeds 0 1 2] [--rounds 6] [--jobs 1] [--keep FOLDER] [--learner small|paper]
 
-Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again.
+Every run is a `Loop` on a store of its own under --keep: killed at any moment, it goes on where it stopped. What has a row is not done again; a run that has some of its rows, and whose store is gone, is made anew, with all of them.
 Writes into nbs/results: seed_b_found.csv (one row per run and round), seed_b_kinds.csv (the same per kind of flaw), seed_b_groups.csv (defects in ten groups of the first ranking),
 seed_b_next.csv (from one state: what each score would find next), seed_b_draws.csv (the first ranking of the magnetic tiles, over many pools), seed_b_sight.csv (what M sees of each kind of flaw), seed_b_iou.csv (held-out groups), seed_b_hits.csv (which of them S touches, and what it makes of those it was taught), seed_b_losses.csv (score against segmentation loss, part by part). --results writes elsewhere."""
 import argparse
@@ -117,20 +117,37 @@ def key_of(*about): return "|".join(map(str, about))
 
 # ---- share of defects found, round by round
 
+def take_out(run, options):
+    "Take a run out of the tables whose rounds are not kept here: it is made anew, since one run's rows are of one piece."
+    for file in (options.results / f"{options.prefix}_{table}.csv" for table in ("found", "kinds")):
+        if not file.exists(): continue
+        with open(file, "r+", encoding="utf-8", newline="") as table, locked(table):
+            lines = table.readlines()
+            table.seek(0)
+            table.writelines(line for line in lines if not line.startswith(f"{run}|"))
+            table.truncate()
+
+
 def found(job, options):
     "Run Algorithm 1 and write one row per round."
     name, arm, seed = job
     pool, truth = parts(name, options.data)
     loop, arm_ = loop_of(options, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
-    defective, kinds, done = truth.table.defective.astype(bool), truth.table.get("category"), set(read_rows(options.results / f"{options.prefix}_found.csv").key)
-    for number in range(1, min(arm_.rounds, options.rounds) + 1):
+    defective, kinds, run, last = truth.table.defective.astype(bool), truth.table.get("category"), key_of(settings(options), name, arm, seed), min(arm_.rounds, options.rounds)
+    table = read_rows(options.results / f"{options.prefix}_found.csv").key
+    done = set(table[table.str.startswith(f"{run}|")])
+    if len(loop.store.rounds) < len(done):
+        if len(done) >= last: return
+        take_out(run, options)
+        done = set()
+    for number in range(1, last + 1):
         if len(loop.store.rounds) < number:
             start, before = time.perf_counter(), {file.name for file in loop.shelf.folder.glob("*")} if loop.shelf.folder.exists() else set()
             record = loop.ask()
             seconds, fresh = round(time.perf_counter() - start, 1), "".join(sorted(name for name, key in record.models.items() if not any(file.startswith(key) for file in before)))
         else: record, seconds, fresh = loop.store.rounds[number], None, None
         if len(loop.store.unanswered(record)): loop.tell(record, TruthOracle(truth).annotate(record.asked))
-        if (key := key_of(settings(options), name, arm, seed, number)) in done: continue
+        if (key := key_of(run, number)) in done: continue
         order = pd.Index([i for n in range(1, number + 1) for i in loop.store.rounds[n].asked])
         curve = found_curve(defective, order)
         about = dict(key=key, data=SETS[name][0], method=arm, seed=seed, round=number)

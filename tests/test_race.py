@@ -53,6 +53,20 @@ def test_a_run_that_was_stopped_early_goes_on_where_it_was(small):
     assert begun["round"].tolist() == [1, 2] and table["round"].tolist() == [1, 2, 3, 4, 5, 6] and table[:2].equals(begun)
 
 
+def test_a_run_whose_rounds_are_gone_is_made_anew_and_a_whole_one_is_not_made_again(small):
+    small.rounds = 2
+    for arm in ("entropy", "CoreSet"): seed_b.work(("found", ("ksdd", arm, 0)), small, race.STAGES)
+    begun = pd.read_csv(small.results / "race_found.csv")
+    small.keep = small.keep / "another machine"
+    seed_b.work(("found", ("ksdd", "entropy", 0)), small, race.STAGES)
+    assert pd.read_csv(small.results / "race_found.csv").equals(begun) and not list(small.keep.rglob("*.checkpoint")) and not list(small.keep.rglob("models-*/*"))
+    small.rounds = 3
+    seed_b.work(("found", ("ksdd", "entropy", 0)), small, race.STAGES)
+    table = pd.read_csv(small.results / "race_found.csv")
+    assert table.method.tolist() == ["CoreSet"] * 2 + ["entropy"] * 3 and table["round"].tolist() == [1, 2, 1, 2, 3] and table[table.method == "CoreSet"].reset_index(drop=True).equals(begun[begun.method == "CoreSet"].reset_index(drop=True))
+    assert table[table.method == "entropy"].seconds.notna().all() and not pd.read_csv(small.results / "race_kinds.csv").duplicated("key").any()
+
+
 def test_what_stands_beside_the_race_is_written_once(small):
     for _ in range(2):
         small.methods, small.prefix = seed_b.arms, "seed_b"
