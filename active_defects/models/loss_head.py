@@ -55,11 +55,13 @@ class LossHead(nn.Module):
     def forward(
         self,
         maps: Sequence[Tensor], # one per width, (n, width, h, w), each with its own h and w
-    ) -> Tensor: # guessed losses, (n,) float32, without unit: only their order was taught
-        "Guess, in full precision: a rank must not drown in rounding."
+    ) -> Tensor: # guessed losses, (n,) float64, in training float32; without unit: only their order was taught
+        "Guess, in full precision, and in double outside training: a rank must not drown in rounding."
+        dtype = torch.float32 if self.training else torch.float64
+        apply = lambda layer, x: F.linear(x, layer.weight.to(dtype), layer.bias.to(dtype))  # noqa: E731
         with torch.autocast(maps[0].device.type, enabled=False):
-            seen = [read(one.float().mean(dim=(2, 3))).relu() for read, one in zip(self.read, maps)]
-            return self.judge(torch.cat(seen, dim=1))[:, 0]
+            seen = [apply(read, one.mean(dim=(2, 3), dtype=dtype)).relu() for read, one in zip(self.read, maps)]
+            return apply(self.judge, torch.cat(seen, dim=1))[:, 0]
 
 # %% ../../nbs/345_models.loss_head.ipynb #81c7f13d
 def levels(
