@@ -48,7 +48,7 @@ from active_defects.strategies.uncertainty import Uncertainty
 from active_defects.studio.explore_picks import small_question
 
 import seed_b
-from seed_b import SETS, Arm, key_of, loop_of, origin, settings
+from seed_b import SETS, Arm, demand_rounds, key_of, loop_of, origin, settings
 
 LEAD = ("entropy", "CoreSet", "LearningLoss")
 TIMED = ("SDR", "confidence", *LEAD, "TA-VAAL", "SuggestiveAnnotation", "DSAL")
@@ -72,7 +72,7 @@ def run_of_seed_b(name, arm, seed, pool, options):
     theirs = copy(options)
     theirs.methods = seed_b.arms
     loop, _ = loop_of(theirs, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
-    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage found --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
+    demand_rounds(loop, name, arm, seed)
     return loop
 
 

@@ -107,6 +107,11 @@ def loop_of(options, name, arm, seed, pool, batch, about):
     return loop, arm
 
 
+def demand_rounds(loop, name, arm, seed):
+    "Ends with advice where a run's rounds are not kept here."
+    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage found --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
+
+
 def settings(options):
     "The name of the learners, and a fingerprint of what it stands for."
     return f"{options.learner}-{blake2b(repr(LEARNERS[options.learner]).encode(), digest_size=3).hexdigest()}"
@@ -170,6 +175,7 @@ def following(job, options):
     defective, done = truth.table.defective.astype(bool), set(read_rows(options.results / f"{options.prefix}_next.csv").key)
     scores = {"SDR": arm.then, "SDR, ties by id": replace(arm.then, ties="id"), "MSMR": arm.first, "largest probability": LikelyDefect(0), "top 0.1 %": LikelyDefect(0.001), "top 1 %": LikelyDefect(0.01),
               "SDR and top 0.1 %": Blend((arm.then, LikelyDefect())), "SDR or top 0.1 %": Blend((arm.then, LikelyDefect()), how="best")}
+    if any(key_of(settings(options), name, seed, number, score) not in done for number in range(1, arm.rounds) for score in scores): demand_rounds(loop, name, "SDR", seed)
     for number in range(1, min(len(loop.store.rounds), arm.rounds)):
         state = loop.state(number)
         left = int(defective[state.candidates].sum())
@@ -320,7 +326,7 @@ def losses(job, options):
     if (file := options.results / f"{options.prefix}_losses.csv").exists() and ((table := pd.read_csv(file)).data.eq(SETS[name][0]) & table.seed.eq(seed) & table.learner.eq(options.learner)).any(): return
     pool, truth = parts(name, options.data)
     loop, arm = loop_of(options, name, "SDR", seed, pool, SETS[name][1], key_of("found", name, "SDR", seed))
-    if not len(loop.store.rounds): raise SystemExit(f"{name}, seed {seed}: run the stage `found` with the arm SDR first, its states are looked at here")
+    demand_rounds(loop, name, "SDR", seed)
     state, s = loop.state(1), loop.learner
     left = pool[state.candidates]
     logits, masks = torch.logit(torch.from_numpy(state.predict(left).maps), eps=1e-6)[:, None], mask_tensor(left, truth, s.size)

@@ -67,6 +67,13 @@ def test_a_run_whose_rounds_are_gone_is_made_anew_and_a_whole_one_is_not_made_ag
     assert table[table.method == "entropy"].seconds.notna().all() and not pd.read_csv(small.results / "race_kinds.csv").duplicated("key").any()
 
 
+def test_what_needs_the_rounds_of_a_run_says_so_where_they_are_gone(options):  # noqa: F811
+    seed_b.work(("found", ("ksdd", "SDR", 0)), options)
+    options.keep = options.keep / "another machine"
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="run seed_b.py --stage found --arms 'SDR' --results ELSEWHERE first"): seed_b.work(("next", ("ksdd", 0)), options)
+
+
 def test_what_stands_beside_the_race_is_written_once(small):
     for _ in range(2):
         small.methods, small.prefix = seed_b.arms, "seed_b"

@@ -362,9 +362,10 @@ def test_reasons_are_quick_after_many_rounds(tmp_path, monkeypatch):
     session = Session(Loop(pool, store, PixelLearner(), Random()), "ana")
     read, run = [], store.db.run
     monkeypatch.setattr(store.db, "run", lambda statement, *values, **more: (read.append(values) if "from score" in statement else None) or run(statement, *values, **more))
-    assert set(part_of(session, ids[0]).reason.elsewhere) == {"S0", "S1"}
+    reasons = []
+    assert calls(lambda: reasons.append(part_of(session, ids[0]).reason), store.db) < 3 * len(ids) and set(reasons[0].elsewhere) == {"S0", "S1"}
     assert read == [(47,), (48,), (49,)], "of each other strategy the last scores, and of no round that nobody looks at"
-    assert calls(lambda: part_of(session, ids[1]), store.db) < 3 * len(ids) and len(read) == 3, "what was read once is known"
+    assert calls(lambda: part_of(session, ids[1]), store.db) < 2 * len(ids) and len(read) == 3, "what was read once is known"
 
 
 def test_progress_is_passed_on_and_given_back(world):
@@ -597,4 +598,4 @@ def test_the_queue_is_quick_in_a_long_log(tmp_path):
     pool = Pool(pd.DataFrame(index=pd.Index(ids, dtype=object)), dict.fromkeys(ids, np.zeros((16, 16), np.float32)))
     session = session_of(pool, tmp_path / "p.db", strategy=Random(), batch=20)
     session.loop.store.add(Labels.of(dict.fromkeys([i for i in ids if i not in session.round.asked], False)), 0)
-    assert calls(lambda: session.queue, session.loop.store.db) < 5 * len(ids)
+    assert calls(lambda: session.queue, session.loop.store.db) < 2 * len(ids)

@@ -21,9 +21,9 @@ from active_defects.data.packed_masks import decode_mask, encode_mask
 from active_defects.data.round_log import Round
 from active_defects.data.store import SCHEMA, LabelStore
 from active_defects.learners.shelf import Shelf, load_weights, save_weights
+from effort import calls
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from effort import calls
 from tiny import no_room
 
 MASK = np.eye(8, dtype=bool)
@@ -302,7 +302,7 @@ def test_taking_back_keeps_the_view_quick(tmp_path):
     store.add(Labels.of(dict.fromkeys(ids, True), dict.fromkeys(ids, MASKS[0]), "ana"))
     store.add(Labels.of(dict.fromkeys(ids, False), annotator="ana"))
     labels = store.latest()
-    assert calls(store.latest, store.db) < 30 * len(ids) and len(labels.masks) == 0 and len(labels.strong_ids) == 5000
+    assert calls(store.latest, store.db) < 15 * len(ids) and len(labels.masks) == 0 and len(labels.strong_ids) == 5000
 
 
 # ---- masks
@@ -452,7 +452,7 @@ def test_a_tenth_of_the_promise(tmp_path):
         store.add(Labels.of(dict.fromkeys(ids, True), {i: np.roll(plates[j % 40], j, 0) for j, i in enumerate(ids, k)}, annotator="ana"), round=k)
     assert sum(f.stat().st_size for f in tmp_path.iterdir() if not f.name.endswith(("-wal", "-shm"))) < 5e6
     labels = store.latest()
-    assert calls(lambda: store.latest().table, store.db) < 50_000 and calls(lambda: labels.masks["line1/part0500"], store.db) < 1000
+    assert calls(lambda: store.latest().table, store.db) < 20_000 and calls(lambda: labels.masks["line1/part0500"], store.db) < 400
 
 
 # ---- a full disk
