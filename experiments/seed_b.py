@@ -38,7 +38,7 @@ from active_defects.learners.reconstruction import ReconstructionLearner, batch_
 from active_defects.learners.segmenter import UNetLearner
 from active_defects.learners.shelf import Shelf, model_key
 from active_defects.learners.supervised_reconstruction import SupervisedReconstructionLearner
-from active_defects.learners.training import Schedule
+from active_defects.learners.training import Schedule, half_precision
 from active_defects.loop.experiment import add_row, locked, read_rows
 from active_defects.loop.oracle import TruthOracle
 from active_defects.loop.rounds import Loop, shows_defect
@@ -92,7 +92,8 @@ def parts(name, data):
 
 def origin(options, seconds):
     "Where and when."
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
+    half = isinstance(half_precision(torch.device("cpu")), torch.autocast)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.backends.cpu.get_cpu_capability()}" + ", bfloat16" * half
     return dict(learner=options.learner, seconds=seconds, device=device, threads=torch.get_num_threads(), version=__version__, torch=torch.__version__, date=date.today().isoformat())
 
 

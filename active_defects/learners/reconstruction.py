@@ -118,7 +118,7 @@ class Reconstructor:
         self,
         images: Tensor, # (N, C, size, size) in [0, 1]
         masks: np.ndarray, # bool, (Z, size, size), True where hidden
-        half: bool | None = None, # bfloat16; None: where the hardware has it
+        half: bool | None = None, # bfloat16; None: where it is faster
         copies: int = 128, # masked copies that go through the network at once
         side: str = "both", # "dark": only where a pixel is darker than guessed; "bright": only where it is brighter; "both"
     ) -> Iterator[Tensor]: # squared error of every pixel in every copy, (n, Z, size, size), a few images at a time
@@ -148,7 +148,7 @@ def batch_block_errors(
     images: Tensor, # (N, C, size, size) in [0, 1]
     masks: np.ndarray, # from `block_masks`, bool, (Z, size, size)
     region: str = "block", # where errors count: the hidden "block", the "full" image, the "visible" rest
-    half: bool | None = None, # bfloat16; None: where the hardware has it
+    half: bool | None = None, # bfloat16; None: where it is faster
     copies: int = 128, # masked copies that go through the network at once
 ) -> np.ndarray: # one error per block, (N, Z), squared gray levels
     "`block_errors` for many images at once [seed B, eq. 3]."
@@ -161,7 +161,7 @@ def batch_pixel_errors(
     model: Reconstructor, # a trained M
     images: Tensor, # (N, C, size, size) in [0, 1]
     masks: np.ndarray, # from `turn_masks` or `block_masks`, bool, (Z, size, size)
-    half: bool | None = None, # bfloat16; None: where the hardware has it
+    half: bool | None = None, # bfloat16; None: where it is faster
     copies: int = 128, # masked copies that go through the network at once
     side: str = "both", # "dark": only where a pixel is darker than guessed; "bright": only where it is brighter; "both"
 ) -> np.ndarray: # squared error of each pixel over the masks that hid it, (N, size, size)

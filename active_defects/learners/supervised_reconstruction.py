@@ -126,7 +126,7 @@ class Restorer:
     def restore(
         self,
         images: Tensor, # (n, C, size, size) in [0, 1]
-        half: bool | None = None, # bfloat16; None: where the hardware has it
+        half: bool | None = None, # bfloat16; None: where it is faster
         batch: int = 64, # images that go through the network at once
     ) -> Tensor: # (n, C, size, size) float32 on the CPU, each image as it would be without a defect
         "What each part would look like if it were good."

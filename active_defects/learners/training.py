@@ -46,11 +46,11 @@ def device_of(
 
 def half_precision(
     device: torch.device, # where to compute
-    wanted: bool | None = None, # None: where the hardware has it
+    wanted: bool | None = None, # None: where it is faster
 ) -> torch.autocast | nullcontext: # context manager
-    "bfloat16 autocast where the hardware has it, else nothing."
+    "bfloat16 autocast where the hardware multiplies tiles of it, else nothing."
     if wanted is None and device.type == "cuda": wanted = torch.cuda.is_bf16_supported(including_emulation=False)
-    if wanted is None: wanted = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    if wanted is None: wanted = torch.cpu.get_capabilities().get("amx_bf16", False)
     return torch.autocast(device.type, torch.bfloat16) if wanted else nullcontext()
 
 # %% ../../nbs/420_learners.training.ipynb #ace7abf8
