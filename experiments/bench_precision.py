@@ -6,7 +6,6 @@ Writes nbs/results/bench_precision.csv; rows of other processors stay. Seconds o
 import argparse
 import datetime
 import time
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -30,7 +29,7 @@ def jobs():
     "Name -> what is timed; the same weights and pictures in both precisions."
     pool, truth = synth_surfaces(n=96, size=64, prevalence=0.1, seed=1)
     schedule = Schedule(3, 32, 0.1)
-    m, s = ReconstructionLearner(progress=False, schedule=schedule), UNetLearner(progress=False, schedule=schedule)
+    m, s = (kind(progress=False, schedule=schedule, device="cpu") for kind in (ReconstructionLearner, UNetLearner))
     hidden, drawn = m.fit(pool, seed=0), s.fit(pool, truth[pool.ids], seed=0)
     images, blocks = image_tensor(pool[pool.ids[:32]], 64), block_masks((64, 64))
     return {"S, three epochs of 96": lambda: s.fit(pool, truth[pool.ids], seed=0), "S, looking at 96": lambda: drawn(pool),
