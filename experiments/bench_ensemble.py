@@ -1,4 +1,4 @@
-"""What a late round of an ensemble takes: a member of four trained on half the KolektorSDD crops for a few epochs, in three ways on the same answers, and what that makes for a whole round.
+"""What a late round of an ensemble takes: a member of four trained on half the KolektorSDD crops for a few epochs, in three ways on the same answers, and what that makes for a whole round of forty.
 
     python experiments/bench_ensemble.py [--data ../shared/data] [--epochs 2]
 
@@ -57,8 +57,8 @@ def main():
         rows.append(dict(way=way, labels=LABELS, epoch=round(epoch, 2), before=round(before, 2), look=round(look, 2), minutes=round(MEMBERS / together * (SMALL.epochs * epoch + before + look) / 60, 1), cpu=cpu, version=__version__, torch=torch.__version__, date=datetime.date.today().isoformat()))
         print(rows[-1], flush=True)
     file = RESULTS / "bench_ensemble.csv"
-    old = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["cpu"])
-    table = pd.concat([*([old[old.cpu != cpu]] if len(old) else []), pd.DataFrame(rows)], ignore_index=True)
+    old = pd.read_csv(file).query("cpu != @cpu") if file.exists() else pd.DataFrame()
+    table = pd.concat([old, pd.DataFrame(rows)], ignore_index=True)
     write_whole(file, lambda path: table.to_csv(path, index=False))
 
 
