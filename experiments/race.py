@@ -51,7 +51,8 @@ import seed_b
 from seed_b import SETS, Arm, demand_rounds, key_of, loop_of, origin, settings
 
 LEAD = ("entropy", "CoreSet", "LearningLoss")
-TIMED = ("SDR", "confidence", *LEAD, "TA-VAAL", "SuggestiveAnnotation", "DSAL")
+RIVALS = (*LEAD, "TA-VAAL", "SuggestiveAnnotation", "DSAL")
+TIMED = ("SDR", "confidence", *RIVALS)
 CLASSICAL = {"median deviation": MedianDeviation(), "median deviation, dark": MedianDeviation(side="dark"), "Laplacian of Gaussian": Laplacian(), "patch PCA": PatchPCA()}
 PRETEXT = {f"PT4AL, {task}": PT4AL(PretextLearner(task, pseudo_color=task == "colorization")) for task in ("rotation", "jigsaw", "colorization")}
 LEARNED = {"entropy": Uncertainty(), "CoreSet": Coreset(), "LearningLoss": LearningLoss(), "confidence after chance": LikelyDefect(), "margin of the verdict": Margin(), "k-means": KMeans(), "BADGE": Badge(), "gradient norm": GradientNorm(),
@@ -170,7 +171,7 @@ def jobs_of(options, names):
         yield from (("stops", (name, arm, seed)) for arm in ("SDR", "confidence") for seed in options.seeds)
         for stage in ("groups", "ahead"): yield from ((stage, (name, seed)) for seed in options.seeds)
         if name == options.sets[0]: yield "picks", ("small world", options.seeds[0])
-        yield from (("iou", (name, arm, options.seeds[0])) for arm in LEAD if arm in wanted)
+        yield from (("iou", (name, arm, options.seeds[0])) for arm in (*RIVALS, "PT4AL, rotation") if arm in wanted)
         yield "minutes", (name, options.seeds[0])
 
 
