@@ -108,9 +108,9 @@ def loop_of(options, name, arm, seed, pool, batch, about):
     return loop, arm
 
 
-def demand_rounds(loop, name, arm, seed):
+def demand_rounds(loop, name, arm, seed, stage="found"):
     "Ends with advice where a run's rounds are not kept here."
-    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage found --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
+    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage {stage} --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
 
 
 def settings(options):
@@ -123,9 +123,15 @@ def key_of(*about): return "|".join(map(str, about))
 
 # ---- share of defects found, round by round
 
-def take_out(run, options):
+def rows_of(run, options, table):
+    "Keys of the rows that a run has."
+    keys = read_rows(options.results / f"{options.prefix}_{table}.csv").key
+    return set(keys[keys.str.startswith(f"{run}|")])
+
+
+def take_out(run, options, *tables):
     "Take a run out of the tables whose rounds are not kept here: it is made anew, since one run's rows are of one piece."
-    for file in (options.results / f"{options.prefix}_{table}.csv" for table in ("found", "kinds")):
+    for file in (options.results / f"{options.prefix}_{table}.csv" for table in tables):
         if not file.exists(): continue
         with open(file, "r+", encoding="utf-8", newline="") as table, locked(table):
             lines = table.readlines()
@@ -140,11 +146,10 @@ def found(job, options):
     pool, truth = parts(name, options.data)
     loop, arm_ = loop_of(options, name, arm, seed, pool, SETS[name][1], key_of("found", name, arm, seed))
     defective, kinds, run, last = truth.table.defective.astype(bool), truth.table.get("category"), key_of(settings(options), name, arm, seed), min(arm_.rounds, options.rounds)
-    table = read_rows(options.results / f"{options.prefix}_found.csv").key
-    done = set(table[table.str.startswith(f"{run}|")])
+    done = rows_of(run, options, "found")
     if len(loop.store.rounds) < len(done):
         if len(done) >= last: return
-        take_out(run, options)
+        take_out(run, options, "found", "kinds")
         done = set()
     for number in range(1, last + 1):
         if len(loop.store.rounds) < number:
@@ -286,10 +291,16 @@ def iou(job, options):
     "IoU on held-out groups after 10, 20, 30, 60 and 100 % of the labels [Table 5]."
     name, arm, seed = job
     everything, truth, test, loop, arm_ = held_out(job, options)
-    pool, done = loop.pool, set(read_rows(options.results / f"{options.prefix}_iou.csv").key)
+    pool, run = loop.pool, key_of(settings(options), name, arm, seed)
+    done, rounds = rows_of(run, options, "iou"), len(loop.store.rounds)
+    wanted = {number: percent for number, percent in SHARES.items() if number <= min(arm_.rounds, options.rounds)}
+    if done >= {key_of(run, percent) for percent in ([100] if arm == "all labels" else wanted.values())}: return
+    if any(number > rounds and key_of(run, percent) in done for number, percent in SHARES.items()):
+        take_out(run, options, "iou")
+        done = set()
     masks = [mask_of(truth, i, everything.images[i].shape[:2]) for i in test]
     def examine(percent, labels, train_model):
-        if (key := key_of(settings(options), name, arm, seed, percent)) in done: return
+        if (key := key_of(run, percent)) in done: return
         start = time.perf_counter()
         model = train_model() if shows_defect(loop.store.latest()) or arm == "all labels" else None
         seconds = round(time.perf_counter() - start, 1)
@@ -298,17 +309,17 @@ def iou(job, options):
     if arm == "all labels":
         known, own = truth[pool.ids], seed_of(seed, "S")
         return examine(100, len(pool), lambda: loop.shelf.get(model_key("S", loop.learner, pool.ids, known, own), lambda file: loop.learner.fit(pool, known, own, checkpoint=file), loop.learner.load))
-    for number in range(1, arm_.rounds + 1):
+    for number in range(1, max(wanted) + 1):
         record = loop.ask() if len(loop.store.rounds) < number else loop.store.rounds[number]
         if len(loop.store.unanswered(record)): loop.tell(record, TruthOracle(truth).annotate(record.asked))
-        if number in SHARES: examine(SHARES[number], len(loop.store.latest(number)), lambda: loop.model(number))
+        if number in wanted: examine(wanted[number], len(loop.store.latest(number)), lambda: loop.model(number))
 
 
 def hits(job, options):
     "What stands behind the IoU: held-out defects that S touches, good parts that it marks, and the IoU on the defects that it was taught."
     name, arm, seed = job
     everything, truth, test, loop, _ = held_out(job, options)
-    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run the stage `iou` first, its models are looked at here")
+    demand_rounds(loop, name, arm, seed, "iou")
     done, defective = set(read_rows(options.results / f"{options.prefix}_hits.csv").key), truth.table.defective.astype(bool)
     for number, percent in SHARES.items():
         if number > len(loop.store.rounds) or (key := key_of(settings(options), name, arm, seed, percent)) in done or not shows_defect(taught := loop.store.latest(number)): continue
@@ -375,7 +386,7 @@ def options_of(doc, stages, names, prefix, methods):
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--arms", nargs="+", choices=names)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=6, help="of each run of the stage found, at most; a later call goes on from there")
+    parser.add_argument("--rounds", type=int, default=6, help="of each run of the stages found and iou, at most; a later call goes on from there")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each in a process of its own")
     parser.add_argument("--threads", type=int, default=None, help="of each run; the cores, shared out")
     parser.add_argument("--learner", choices=LEARNERS, default="small")
