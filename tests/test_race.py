@@ -67,6 +67,28 @@ def test_a_run_whose_rounds_are_gone_is_made_anew_and_a_whole_one_is_not_made_ag
     assert table[table.method == "entropy"].seconds.notna().all() and not pd.read_csv(small.results / "race_kinds.csv").duplicated("key").any()
 
 
+def test_held_out_rows_of_a_run_go_on_where_its_rounds_are_kept_and_are_of_one_piece_where_not(small):
+    def examined(rounds, keep, *arms):
+        small.rounds, small.keep = rounds, keep
+        for arm in arms: seed_b.work(("iou", ("ksdd", arm, 0)), small, race.STAGES)
+        return pd.read_csv(small.results / "race_iou.csv")
+    here, there = small.keep, small.keep / "another machine"
+    begun = examined(1, here, "entropy", "CoreSet")
+    assert begun.percent.tolist() == [10, 10] and examined(1, there, "entropy").equals(begun) and not list(there.rglob("models-*/*"))
+    grown = examined(2, here, "entropy")
+    assert grown[:2].equals(begun) and grown.percent.tolist() == [10, 10, 20]
+    anew = examined(3, there, "entropy")
+    assert anew.method.tolist() == ["CoreSet"] + ["entropy"] * 3 and anew.percent.tolist() == [10, 10, 20, 30] and anew[:1].reset_index(drop=True).equals(begun[1:].reset_index(drop=True))
+
+
+@pytest.mark.parametrize("arms", [None, ["entropy", "DSAL", "BADGE"]])
+def test_the_rivals_of_the_papers_table_are_examined_on_held_out_groups(small, arms):
+    small.arms, small.sets, small.seeds = arms, ["ksdd", "tiles"], [0, 1]
+    jobs = [job for stage, job in race.jobs_of(small, race.methods(*seed_b.LEARNERS["small"][::2])) if stage == "iou"]
+    rivals = ["entropy", "CoreSet", "LearningLoss", "TA-VAAL", "SuggestiveAnnotation", "DSAL", "PT4AL, rotation"]
+    assert jobs == [(name, arm, 0) for name in small.sets for arm in rivals if arms is None or arm in arms]
+
+
 def test_what_needs_the_rounds_of_a_run_says_so_where_they_are_gone(options):  # noqa: F811
     seed_b.work(("found", ("ksdd", "SDR", 0)), options)
     options.keep = options.keep / "another machine"
