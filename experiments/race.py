@@ -1,11 +1,11 @@
 """The race: every baseline beside SID4DS, with the same segmenter, on the same pools.
 
-    python experiments/race.py [--data ../shared/data] [--stage found ahead groups stops picks iou minutes] [--sets ksdd tiles] [--arms entropy …] [--seeds 0 1 2] [--rounds 6] [--jobs 1] [--keep FOLDER]
+    python experiments/race.py [--data ../shared/data] [--stage found ahead groups stops picks iou hits minutes] [--sets ksdd tiles] [--arms entropy …] [--seeds 0 1 2] [--rounds 6] [--jobs 1] [--keep FOLDER]
 
 SDR, S's own confidence, MSMR alone and chance run in seed_b.py, with the same learners, pools and batches; both commands share the folder --keep, and the page puts their rows side by side.
 Every method here begins as it was published: with parts chosen by chance, or with its own order where it needs no labels; the mixture, which is ours, begins with MSMR. The lead methods and the mixture run with all seeds, the others with the first one. What has a row is not done again.
 Writes into nbs/results: race_found.csv and race_kinds.csv (one row per run and round), race_ahead.csv (from the same labels: what each method would find next), race_groups.csv (defects in ten groups of first rankings),
-race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv (held-out groups), race_minutes.csv (a round of the paper's rivals from one state, in one process).
+race_stops.csv (what stopping rules see in seed_b.py's runs, and what is left), race_picks.csv (what each method asks about in the small world), race_iou.csv and race_hits.csv (held-out groups), race_minutes.csv (a round of the paper's rivals from one state, in one process).
 race_again.csv is what --stage found wrote on another processor, with --results and --keep elsewhere: runs that were then made anew, to see what rounding does."""
 import time
 from copy import copy
@@ -157,7 +157,7 @@ def minutes(job, options):
         add_row(options.results / "race_minutes.csv", dict(key=key, data=SETS[name][0], seed=seed, method=method, labels=len(store.latest()), asked=len(question.asked), training=round(training, 1), choosing=round(choosing, 1)) | origin(options, round(training + choosing, 1)))
 
 
-STAGES = {"found": seed_b.found, "ahead": ahead, "groups": groups, "stops": stops, "picks": picks, "iou": seed_b.iou, "minutes": minutes}
+STAGES = {"found": seed_b.found, "ahead": ahead, "groups": groups, "stops": stops, "picks": picks, "iou": seed_b.iou, "hits": seed_b.hits, "minutes": minutes}
 
 
 def jobs_of(options, names):
@@ -171,7 +171,7 @@ def jobs_of(options, names):
         yield from (("stops", (name, arm, seed)) for arm in ("SDR", "confidence") for seed in options.seeds)
         for stage in ("groups", "ahead"): yield from ((stage, (name, seed)) for seed in options.seeds)
         if name == options.sets[0]: yield "picks", ("small world", options.seeds[0])
-        yield from (("iou", (name, arm, options.seeds[0])) for arm in (*RIVALS, "PT4AL, rotation") if arm in wanted)
+        for stage in ("iou", "hits"): yield from ((stage, (name, arm, options.seeds[0])) for arm in (*RIVALS, "PT4AL, rotation") if arm in wanted)
         yield "minutes", (name, options.seeds[0])
 
 

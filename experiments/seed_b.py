@@ -108,9 +108,9 @@ def loop_of(options, name, arm, seed, pool, batch, about):
     return loop, arm
 
 
-def demand_rounds(loop, name, arm, seed, stage="found"):
+def demand_rounds(loop, name, arm, seed, stage="found", command="seed_b"):
     "Ends with advice where a run's rounds are not kept here."
-    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run seed_b.py --stage {stage} --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
+    if not len(loop.store.rounds): raise SystemExit(f"{name}, {arm}, seed {seed}: run {command}.py --stage {stage} --arms {arm!r} --results ELSEWHERE first, its rounds are used here")
 
 
 def settings(options):
@@ -316,10 +316,10 @@ def iou(job, options):
 
 
 def hits(job, options):
-    "What stands behind the IoU: held-out defects that S touches, good parts that it marks, and the IoU on the defects that it was taught."
+    "What stands behind the IoU: how many defects S was taught, and the IoU on them; held-out defects that it touches, and good parts that it marks."
     name, arm, seed = job
     everything, truth, test, loop, _ = held_out(job, options)
-    demand_rounds(loop, name, arm, seed, "iou")
+    demand_rounds(loop, name, arm, seed, "iou", options.prefix)
     done, defective = set(read_rows(options.results / f"{options.prefix}_hits.csv").key), truth.table.defective.astype(bool)
     for number, percent in SHARES.items():
         if number > len(loop.store.rounds) or (key := key_of(settings(options), name, arm, seed, percent)) in done or not shows_defect(taught := loop.store.latest(number)): continue
@@ -327,7 +327,7 @@ def hits(job, options):
         def drawn(ids): return [(resize(guess, mask.shape) >= 0.5, mask) for i, guess in zip(ids, model(everything[ids]).maps) for mask in [mask_of(truth, i, everything.images[i].shape[:2])]]
         own, bad, good = (drawn(pd.Index(ids)) for ids in (taught.ids[taught.table.defective.astype(bool)], [i for i in test if defective[i]], [i for i in test if not defective[i]]))
         add_row(options.results / f"{options.prefix}_hits.csv", dict(key=key, data=SETS[name][0], method=arm, seed=seed, percent=percent, defects=len(bad), hit=sum(bool((a & b).any()) for a, b in bad), good=len(good), marked=sum(bool(a.any()) for a, _ in good),
-                own=round(pooled_iou([b for _, b in own], [a for a, _ in own]), 4)) | origin(options, None))
+                taught=len(own), own=round(pooled_iou([b for _, b in own], [a for a, _ in own]), 4)) | origin(options, None))
 
 
 # ---- score against segmentation loss
@@ -374,7 +374,7 @@ def work(task, options, stages=STAGES):
     stage, job = task
     torch.set_num_threads(options.threads)
     options.keep.mkdir(parents=True, exist_ok=True)
-    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage == 'iou' else stage if stage == 'minutes' else 'whole'}.lock", "a") as handle, locked(handle): stages[stage](job, options)
+    with open(options.keep / f"{options.learner}-{job[0]}-{job[-1]}-{'train' if stage in ('iou', 'hits') else stage if stage == 'minutes' else 'whole'}.lock", "a") as handle, locked(handle): stages[stage](job, options)
     return f"{stage}: {', '.join(map(str, job))}"
 
 

@@ -84,9 +84,10 @@ def test_held_out_rows_of_a_run_go_on_where_its_rounds_are_kept_and_are_of_one_p
 @pytest.mark.parametrize("arms", [None, ["entropy", "DSAL", "BADGE"]])
 def test_the_rivals_of_the_papers_table_are_examined_on_held_out_groups(small, arms):
     small.arms, small.sets, small.seeds = arms, ["ksdd", "tiles"], [0, 1]
-    jobs = [job for stage, job in race.jobs_of(small, race.methods(*seed_b.LEARNERS["small"][::2])) if stage == "iou"]
+    planned = list(race.jobs_of(small, race.methods(*seed_b.LEARNERS["small"][::2])))
+    jobs, looks = ([job for stage, job in planned if stage == wanted] for wanted in ("iou", "hits"))
     rivals = ["entropy", "CoreSet", "LearningLoss", "TA-VAAL", "SuggestiveAnnotation", "DSAL", "PT4AL, rotation"]
-    assert jobs == [(name, arm, 0) for name in small.sets for arm in rivals if arms is None or arm in arms]
+    assert jobs == looks == [(name, arm, 0) for name in small.sets for arm in rivals if arms is None or arm in arms]
 
 
 def test_what_needs_the_rounds_of_a_run_says_so_where_they_are_gone(options):  # noqa: F811
@@ -101,12 +102,13 @@ def test_what_stands_beside_the_race_is_written_once(small):
         small.methods, small.prefix = seed_b.arms, "seed_b"
         seed_b.work(("found", ("ksdd", "SDR", 0)), small)
         small.methods, small.prefix = race.methods, "race"
-        for stage, job in (("groups", ("ksdd", 0)), ("ahead", ("ksdd", 0)), ("stops", ("ksdd", "SDR", 0)), ("picks", ("small world", 0)), ("iou", ("ksdd", "entropy", 0))): seed_b.work((stage, job), small, race.STAGES)
-    groups, ahead, stops, picks, iou = (pd.read_csv(small.results / f"race_{name}.csv") for name in ("groups", "ahead", "stops", "picks", "iou"))
+        for stage, job in (("groups", ("ksdd", 0)), ("ahead", ("ksdd", 0)), ("stops", ("ksdd", "SDR", 0)), ("picks", ("small world", 0)), ("iou", ("ksdd", "entropy", 0)), ("hits", ("ksdd", "entropy", 0))): seed_b.work((stage, job), small, race.STAGES)
+    groups, ahead, stops, picks, iou, hits = (pd.read_csv(small.results / f"race_{name}.csv") for name in ("groups", "ahead", "stops", "picks", "iou", "hits"))
     assert {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT, *race.MIXED, "SDR", "confidence", "random"} <= set(picks.method) and not picks.duplicated("key").any() and picks.asked.str.split().map(len).eq(8).all()
     assert groups.filter(like="group").sum(axis=1).eq(TRUTH.table.defective.sum()).all() and groups.score.tolist() == [*race.CLASSICAL, *race.PRETEXT]
     assert set(ahead.method) == {*race.LEARNED, *race.CLASSICAL, *race.PRETEXT, *race.MIXED} and (ahead.found <= ahead.left).all() and not ahead.duplicated("key").any()
     assert iou.percent.tolist() == [10, 20, 30, 60]
+    assert set(hits.percent) <= set(iou.percent) and not hits.duplicated("key").any() and hits.taught.gt(0).all() and hits.taught.is_monotonic_increasing and (hits.defects + hits.good).eq(iou.test[0]).all()
     assert stops["round"].tolist() == [1, 2, 3, 4, 5, 6] and (stops.parts_left + stops.asked.cumsum()).eq(40).all() and (stops.left + stops.found.cumsum()).eq(TRUTH.table.defective.sum()).all()
     assert stops.stability.notna().tolist() == [False, True, True, True, True, True] and stops.change.notna().tolist() == [False, True, True, True, True, False]
 
