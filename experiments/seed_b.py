@@ -296,7 +296,7 @@ def iou(job, options):
     wanted = {number: percent for number, percent in SHARES.items() if number <= min(arm_.rounds, options.rounds)}
     if done >= {key_of(run, percent) for percent in ([100] if arm == "all labels" else wanted.values())}: return
     if any(number > rounds and key_of(run, percent) in done for number, percent in SHARES.items()):
-        take_out(run, options, "iou")
+        take_out(run, options, "iou", "hits")
         done = set()
     masks = [mask_of(truth, i, everything.images[i].shape[:2]) for i in test]
     def examine(percent, labels, train_model):
@@ -319,10 +319,13 @@ def hits(job, options):
     "What stands behind the IoU: how many defects S was taught, and the IoU on them; held-out defects that it touches, and good parts that it marks."
     name, arm, seed = job
     everything, truth, test, loop, _ = held_out(job, options)
+    run = key_of(settings(options), name, arm, seed)
+    done, examined = rows_of(run, options, "hits"), rows_of(run, options, "iou")
+    if examined and done >= examined: return
     demand_rounds(loop, name, arm, seed, "iou", options.prefix)
-    done, defective = set(read_rows(options.results / f"{options.prefix}_hits.csv").key), truth.table.defective.astype(bool)
+    defective = truth.table.defective.astype(bool)
     for number, percent in SHARES.items():
-        if number > len(loop.store.rounds) or (key := key_of(settings(options), name, arm, seed, percent)) in done or not shows_defect(taught := loop.store.latest(number)): continue
+        if number > len(loop.store.rounds) or (key := key_of(run, percent)) in done or not shows_defect(taught := loop.store.latest(number)): continue
         model = loop.model(number)
         def drawn(ids): return [(resize(guess, mask.shape) >= 0.5, mask) for i, guess in zip(ids, model(everything[ids]).maps) for mask in [mask_of(truth, i, everything.images[i].shape[:2])]]
         own, bad, good = (drawn(pd.Index(ids)) for ids in (taught.ids[taught.table.defective.astype(bool)], [i for i in test if defective[i]], [i for i in test if not defective[i]]))

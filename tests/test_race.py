@@ -70,8 +70,11 @@ def test_a_run_whose_rounds_are_gone_is_made_anew_and_a_whole_one_is_not_made_ag
 def test_held_out_rows_of_a_run_go_on_where_its_rounds_are_kept_and_are_of_one_piece_where_not(small):
     def examined(rounds, keep, *arms):
         small.rounds, small.keep = rounds, keep
-        for arm in arms: seed_b.work(("iou", ("ksdd", arm, 0)), small, race.STAGES)
-        return pd.read_csv(small.results / "race_iou.csv")
+        for arm in arms:
+            for stage in ("iou", "hits"): seed_b.work((stage, ("ksdd", arm, 0)), small, race.STAGES)
+        tables = [pd.read_csv(small.results / f"race_{stage}.csv") for stage in ("iou", "hits")]
+        assert set(tables[0].key) == set(tables[1].key) and not tables[1].duplicated("key").any()
+        return tables[0]
     here, there = small.keep, small.keep / "another machine"
     begun = examined(1, here, "entropy", "CoreSet")
     assert begun.percent.tolist() == [10, 10] and examined(1, there, "entropy").equals(begun) and not list(there.rglob("models-*/*"))
@@ -79,6 +82,10 @@ def test_held_out_rows_of_a_run_go_on_where_its_rounds_are_kept_and_are_of_one_p
     assert grown[:2].equals(begun) and grown.percent.tolist() == [10, 10, 20]
     anew = examined(3, there, "entropy")
     assert anew.method.tolist() == ["CoreSet"] + ["entropy"] * 3 and anew.percent.tolist() == [10, 10, 20, 30] and anew[:1].reset_index(drop=True).equals(begun[1:].reset_index(drop=True))
+    assert pd.read_csv(small.results / "race_hits.csv").percent.tolist() == [10, 10, 20, 30]
+    (small.results / "race_hits.csv").unlink()
+    small.keep = here / "a third machine"
+    with pytest.raises(SystemExit, match="run race.py --stage iou --arms 'entropy' --results ELSEWHERE first"): seed_b.work(("hits", ("ksdd", "entropy", 0)), small, race.STAGES)
 
 
 @pytest.mark.parametrize("arms", [None, ["entropy", "DSAL", "BADGE"]])
